@@ -1,0 +1,3 @@
+"""recoverd: workflow-orchestrated recovery automation."""
+
+__version__ = "0.1.0"
