@@ -1,0 +1,1 @@
+"""Retryable steps, a module per thing that is touched."""

@@ -1,0 +1,2 @@
+# Only the epoch guard: for changes that go on over SQL. EPOCH.
+guard || return $?
