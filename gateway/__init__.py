@@ -1,0 +1,1 @@
+"""What people and alert systems touch: alert intake, approvals, health, metrics, the `recoverd` command."""
