@@ -1,0 +1,1 @@
+"""Measurements, on the lab and beside a floor: see README.md."""
