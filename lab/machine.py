@@ -83,8 +83,13 @@ def make_disk(layout: Layout, host: Host, name: str) -> None:
 
 
 def make_etc(layout: Layout, host: Host) -> None:
-    """A private /etc: a copy of the machine's with the host's own name, peers and SSH identity."""
+    """A private /etc: a copy of the machine's with the host's own name, peers and SSH identity.
+
+    In memory, mounted outside of the host, so that it outlives a power-off: a disk takes 0.3 s of the processor for a thousand
+    small files, soon after as many were removed from it.
+    """
     etc = host.dir / "etc"
+    call(["mount", "-t", "tmpfs", "-o", "size=64m,mode=755", "lab", str(etc)], state=layout.state)
     call(["cp", "-a", "--no-target-directory", "/etc", str(etc)], state=layout.state)
     shutil.rmtree(etc / "ssh", ignore_errors=True)
     (etc / "ssh").mkdir()

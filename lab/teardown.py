@@ -57,9 +57,10 @@ def sweep(layout: Layout) -> None:
             group.rmdir()
     for table in tables(layout):
         call(["nft", "delete", "table", "netdev", table], state=directory, check=False)
-    for point in mounts(layout):
+    for point in (points := mounts(layout)):
         forget_writes(point)
-        call(["umount", "-l", point], state=directory, check=False)
+    if points:
+        call(["umount", "-l", *points], state=directory, check=False)
     for device in loops(layout):
         call(["losetup", "-d", device], state=directory, check=False)
     if not mounts(layout):

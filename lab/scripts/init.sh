@@ -16,11 +16,13 @@ hostname "$host"
 mount --rbind "$dir" /mnt
 
 # Copies of other hosts' mounts and namespaces would keep their disks busy and their networks alive after their end.
-for point in $(cut -d' ' -f5 /proc/self/mountinfo); do
-    case $point in
-    "$base"/* | /run/netns/*) umount -l "$point" 2>/dev/null || ! grep -q " $point " /proc/self/mountinfo ;;
-    esac # one that its owner removed in this moment is gone here too
-done
+others() {
+    for point in $(cut -d' ' -f5 /proc/self/mountinfo); do
+        case $point in "$base"/* | /run/netns/*) echo "$point" ;; esac
+    done
+}
+umount -l $(others) 2>/dev/null || true # one that its owner removed in this moment, or that went with another, is gone here too
+[ -z "$(others)" ] || { echo "still mounted here: $(others)" >&2 && exit 1; }
 
 mount --bind /mnt/etc /etc
 mount --bind /mnt/recoverd /var/lib/recoverd

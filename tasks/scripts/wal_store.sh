@@ -101,7 +101,7 @@ received() {
         case "$(od -An -tx1 -j $((middle * 65536)) -N 2 "$1")" in *[1-9a-f]*) low=$((middle + 1)) ;; *) high=$middle ;; esac
     done
     [ "$low" -gt 0 ] || return 0
-    od -An -v -tx1 -w8 -j $(((low - 1) * 65536)) -N 65536 "$1" |
+    od -An -v -tx8 -w8 -j $(((low - 1) * 65536)) -N 65536 "$1" |
         awk -v before=$(((low - 1) * 65536)) '/[1-9a-f]/ { last = NR } END { print before + last * 8 }'
 }
 
