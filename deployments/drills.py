@@ -25,11 +25,11 @@ def standings(record: Journal | Transaction, inventory: Inventory) -> dict[str, 
     """Where each service that is backed up stands with its drills."""
     past = past_drills(record)
     found = {}
-    for service, backup in inventory.backups.items():
+    for service in (*inventory.backups, *inventory.pgbackrest):
+        rules = inventory.restore_rules_of(service)
         drills = [one for one in past if one.service == service]
         first = None if any(one.passed for one in drills) else _first_backup(record, service)
-        can = backup.restore.drill_host is not None
-        found[service] = standing_of(service, backup.restore.drill, drills, first, can=can)
+        found[service] = standing_of(service, rules.drill, drills, first, can=rules.drill_host is not None)
     return found
 
 
@@ -73,7 +73,7 @@ def keep_up(
 
 
 def _start(tx: Transaction, inventory: Inventory, standing: Standing, catalogue: Mapping[str, Procedure]) -> RunRow:
-    service, days = standing.service, inventory.backup_of(standing.service).restore.drill.every_days
+    service, days = standing.service, inventory.restore_rules_of(standing.service).drill.every_days
     return start(
         PROCEDURE, service, trigger="schedule", requester="recoverd", tx=tx, catalogue=catalogue,
         policy=inventory.policy_of(service), reason=f"due since {standing.due_at:%Y-%m-%d}: every {days} days",

@@ -17,23 +17,21 @@ from typing import Any
 
 from prefect import flow
 
-from flows import restore
-from flows.drilling import Asked, Chosen, choose_drill
+from flows.drilling import Asked, Chosen
+from flows.engine import engine_of
 from flows.fence import note_summary
 from flows.measuring import phase_seconds
-from flows.reach import reach_of
 from flows.undoing import note_taken_back
-from recoverd.drills import MIXED, PROCEDURE, Drill, drill_of, note_drill, past_drills
+from recoverd.drills import PROCEDURE, Drill, drill_of, note_drill, past_drills
 from recoverd.errors import RecoverdError, Refused, Stale, Unproven
 from recoverd.execution import execution
-from recoverd.inventory import Backup, Service
+from recoverd.inventory import DrillRules, Service
 from recoverd.journal import Entry, Journal
 from recoverd.raised import close_incident, raise_incident
 from recoverd.timeline.phases import name_of
 from recoverd.world import entered, world
-from tasks.archived import survey_wal
 from tasks.drilling import Counted, clear_away, prove_isolated, read_every_table
-from tasks.sets import Survey, survey_sites
+from tasks.holdings import Holdings
 
 SCOPE = "drill"
 MOST_LEFT_BEHIND = 20
@@ -78,7 +76,7 @@ def carry_out(service: str) -> str:
 def drill_host(service: str) -> str:
     """Where drills run. Raises Refused where there is no such host."""
     here = world()
-    host = here.inventory.backup_of(service).restore.drill_host
+    host = here.inventory.restore_rules_of(service).drill_host
     if host is None:
         raise Refused(f"{service} has no drill host", "name one: `restore.drill_host` in backups.yaml")
     return here.inventory.host(host).name
@@ -104,13 +102,10 @@ def rehearse(service: str, host: str) -> Drill:
     Raises:
         Stale: This run has lost the drill to another.
     """
-    here = world()
-    backup, seen, begun = here.inventory.backup_of(service), survey_sites(service), datetime.now(timezone.utc)
+    here, engine, begun = world(), engine_of(service), datetime.now(timezone.utc)
     past = past_drills(here.journal or Journal.open(), service)
     asked = Asked(**{name: str(here.run.options.get(name) or "") for name in ("site", "set", "to")})
-    turns = dict.fromkeys([asked.site or MIXED, MIXED, *(site.name for site in backup.sites)])
-    reach = _reach(service, host, seen, tuple(turns))
-    chosen = choose_drill(service, here.run.id, seen, backup, past, asked, reach)
+    chosen = engine.choose_drill(service, host, past, asked)
     why, counted, began, took = chosen.refusal, None, time.monotonic(), 0.0
     if not why:
         try:
@@ -122,20 +117,9 @@ def rehearse(service: str, host: str) -> Drill:
             took, why = took or time.monotonic() - began, error.message
     drill = account(service, host, chosen, begun, round(took, 3), why, counted)
     if here.journal is not None and not here.dry_run:
-        gone = bool(why and drill.set) and was_let_go(drill.set, seen, survey_sites(service))
+        gone = bool(why) and was_let_go(drill.set, chosen, engine.survey(service, read=False))
         note_drill(here.journal, drill.model_copy(update={"counts": not gone}))
     return drill
-
-
-def _reach(service: str, host: str, seen: Survey, turns: tuple[str, ...]) -> dict[str, dict[str, datetime]]:
-    """How far WAL leads; where that cannot be told, the restore itself will say why."""
-    try:
-        return reach_of(seen, survey_wal(service, host), turns)
-    except Stale:
-        raise
-    except RecoverdError as error:
-        world().say(f"nobody can tell how far the WAL of {service} leads: {error.message}")
-        return {}
 
 
 def _restore(service: str, host: str, chosen: Chosen) -> float:
@@ -143,7 +127,7 @@ def _restore(service: str, host: str, chosen: Chosen) -> float:
     here, began = world(), time.monotonic()
     options = {**chosen.options, "host": host}
     with entered(replace(here, run=replace(here.run, options=options))):
-        restore.carry_out(service)
+        engine_of(service).restore(service)
     return time.monotonic() - began
 
 
@@ -163,40 +147,23 @@ def account(
     entries = list(here.journal.entries(run=here.run.id)) if here.journal else []
     since = next((entry.seq for entry in entries if name_of(entry) == "choose_drill"), 0)
     entries = [entry for entry in entries if entry.seq > since]
-    point = _decision(entries, "choose_point")
-    set_name = str(point.get("set") or chosen.set)
-    wanted, bad = _wanted(here.inventory.backup_of(service), here.service), _bad(entries)
+    brought, bad = engine_of(service).brought(service, entries), _bad(entries)
+    wanted = _wanted(here.inventory.restore_rules_of(service).drill, here.service)
     lost = None if chosen.newest_at is None else max(0.0, round((begun - chosen.newest_at).total_seconds(), 1))
     return Drill(
-        run=here.run.id, service=service, at=begun, host=host, turn=chosen.turn, set=set_name,
-        sites=tuple(point.get("sites") or ()), point=str(point.get("target") or chosen.to), bytes=_size(entries, set_name),
+        run=here.run.id, service=service, at=begun, host=host, turn=chosen.turn, set=brought.set or chosen.set,
+        sites=brought.sites, point=brought.point or chosen.to, bytes=brought.bytes,
         seconds=phase_seconds(entries), rto_s=took, rpo_s=lost, rto_wanted_s=wanted[0], rpo_wanted_s=wanted[1],
         tables=counted.tables if counted else None, rows=counted.rows if counted else None, bad=bad,
         passed=not why, why=why, interrupted=any(entry.kind == "run.resumed" for entry in entries),
     )  # fmt: skip
 
 
-def _wanted(backup: Backup, service: Service) -> tuple[float | None, float | None]:
-    rules = backup.restore.drill
+def _wanted(rules: DrillRules, service: Service) -> tuple[float | None, float | None]:
     return (
         rules.rto_s or service.objectives.rto_s,
         service.objectives.rpo_s if rules.rpo_s is None else rules.rpo_s,
     )
-
-
-def _decision(entries: list[Entry], step: str) -> dict[str, Any]:
-    found = [entry.body["decision"] for entry in entries if entry.kind == "step.decided" and name_of(entry) == step]
-    return dict(found[0]) if found else {}
-
-
-def _size(entries: list[Entry], set_name: str) -> int:
-    """Bytes of the set that was brought, by the manifest that the restore believed."""
-    for entry in entries:
-        if entry.kind == "step.observed" and name_of(entry) == "survey_sites":
-            for manifest in entry.body["facts"]["manifests"]:
-                if manifest["set"] == set_name:
-                    return sum(part["size"] for part in manifest["parts"])
-    return 0
 
 
 def _bad(entries: list[Entry]) -> dict[str, list[str]]:
@@ -207,11 +174,10 @@ def _bad(entries: list[Entry]) -> dict[str, list[str]]:
     return found
 
 
-def was_let_go(set_name: str, before: Survey, after: Survey) -> bool:
+def was_let_go(set_name: str, before: Chosen, after: Holdings) -> bool:
     """Whether a set that some site had is on none any more: the retention took it while the drill read it."""
-    return any(one.set == set_name for one in before.manifests) and not any(
-        one.set == set_name for one in after.manifests
-    ) and all(site.reached for site in after.sites)  # fmt: skip
+    kept = {one.set for site in after.sites for one in site.sets}
+    return set_name in before.held and set_name not in kept and all(site.reached for site in after.sites)
 
 
 def left_behind(service: str) -> list[str]:

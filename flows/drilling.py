@@ -29,6 +29,7 @@ class Chosen(Facts):
         set: The set; empty where the restore chooses one for `to`.
         to: As `--to` of a restore; empty for the end of the set.
         newest_at: The newest moment that could be restored from those sites; None where there is none.
+        held: The sets that any site held then.
     """
 
     turn: str
@@ -36,6 +37,7 @@ class Chosen(Facts):
     set: str = ""
     to: str = ""
     newest_at: datetime | None = None
+    held: tuple[str, ...] = ()
     why: str = ""
     refusal: str = ""
 
@@ -102,8 +104,9 @@ def pick_drill(
     usable = [one for one in survey.manifests if _stands(survey, one, sites)]
     ends = {one.set: max(one.ended_at, (reach or {}).get(turn, {}).get(one.set, one.ended_at)) for one in usable}
     known = Chosen(
-        turn=turn, sites="" if turn == MIXED else ",".join(sites), newest_at=max(ends.values(), default=None)
-    )
+        turn=turn, sites="" if turn == MIXED else ",".join(sites), newest_at=max(ends.values(), default=None),
+        held=tuple(one.set for one in survey.manifests),
+    )  # fmt: skip
     if asked.set or asked.to:
         return known.model_copy(update={"set": asked.set, "to": asked.to, "why": "as asked for"})
     if not usable:

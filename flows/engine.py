@@ -5,10 +5,30 @@ Layers, top down: backup, restore > engine > builtin, pgbackrest (loaded when th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from flows.drilling import Asked, Chosen
+from recoverd.drills import Drill
+from recoverd.journal import Entry
 from recoverd.world import world
 from tasks.holdings import Holdings
+from tasks.views import Facts
+
+
+class Brought(Facts):
+    """What a restore brought, by the entries of its run; empty where it never came to that.
+
+    Attributes:
+        sites: Those that it was to read from.
+        point: Where the recovery was to end.
+        bytes: Of the set, as the site has it or as it stands restored.
+    """
+
+    set: str = ""
+    sites: tuple[str, ...] = ()
+    point: str = ""
+    bytes: int = 0
 
 
 class Engine(Protocol):
@@ -48,6 +68,14 @@ class Engine(Protocol):
             Refused: An option that this engine does not have, or no room; nothing was changed.
             Unsafe: Nothing leads to the target, or what came of it is not as it should be.
         """
+        ...
+
+    def choose_drill(self, service: str, host: str, past: Sequence[Drill], asked: Asked) -> Chosen:
+        """What a drill on `host` restores, as a decision of the name `choose_drill`; a refusal in it fails the drill."""
+        ...
+
+    def brought(self, service: str, entries: Sequence[Entry]) -> Brought:
+        """What the restore of a drill brought, by the entries of the run since its choice."""
         ...
 
 

@@ -13,6 +13,8 @@ _PHASE_OF = {
     "open_passage": "fetch", "begin_unpacking": "fetch", "fetch_parts": "fetch", "close_passage": "fetch",
     "begin_reading": "fetch", "fetch_wal": "fetch",
     "finish_reading": "unpack", "finish_unpacking": "unpack", "recover": "recover", "prove_restored": "prove",
+    "look_at_repositories": "look", "see_holdings": "look", "observe_space": "look", "choose_offers": "look",
+    "bring_set": "fetch", "bring_wal": "fetch",
 }  # fmt: skip
 _NOT_PART_OF_IT = {"choose_drill", "prove_isolated", "read_every_table", "clear_away"}
 

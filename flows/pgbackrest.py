@@ -9,21 +9,23 @@ From the data in its place on, a restore is the same code as that of the built-i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flows.destinations import choose_destinations, judge_taken
+from flows.drilling import Asked, Chosen
+from flows.engine import Brought
 from flows.fence import note_summary
 from flows.proving import prove_restored
-from flows.repositories import (
-    Offer,
-    Offers,
-    choose_offers,
-    wal_of,
-)
+from flows.repositories import Offer, Offers, choose_offers, wal_of
+from flows.repository_drill import choose_drill, what_was_brought
 from flows.restore import restore_host
 from recoverd.backup.repository_faults import Fault
 from recoverd.backup.stretch import Needed
 from recoverd.backup.target import Kind, parse_target
 from recoverd.backup.wal import Segment
+from recoverd.drills import Drill
 from recoverd.errors import Look, RecoverdError, Refused, Stale, Unproven, Unsafe
+from recoverd.journal import Entry
 from recoverd.world import world
 from tasks.holdings import Holdings
 from tasks.pgbackrest import Away, RepoView, look_at_repositories, settings_of
@@ -95,6 +97,15 @@ class PgBackRestEngine:
         if space.free_bytes < space.needed_bytes:
             raise Refused(f"there is no room: {space.summary}", "free space there, or name another host: --host …")
         return try_offers(service, host, plan, views)
+
+    def choose_drill(self, service: str, host: str, past: Sequence[Drill], asked: Asked) -> Chosen:
+        """A set at random, to the end of its WAL."""
+        sites = [site.name for site in settings_of(service).sites]
+        return choose_drill(service, world().run.id, look_at_repositories(service), sites, past, asked)
+
+    def brought(self, service: str, entries: Sequence[Entry]) -> Brought:
+        """By the set that stood there in the end."""
+        return what_was_brought(entries)
 
 
 def take_everywhere(service: str, sites: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:

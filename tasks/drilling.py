@@ -119,13 +119,21 @@ def _is_cleared(service: str, host: str, run: str) -> Effect | None:
 def clear_away(service: str, host: str, run: str) -> None:
     """End whatever works for a drill, and remove its directory, its key and its ways to the sites. Nothing else is touched."""
     with _as(run):
-        for site in world().inventory.backup_of(service).sites:
-            if isinstance(site, HostSite) and needs_passage(service, host, site.name):
+        for site in _sites_with_ways(service):
+            if needs_passage(service, host, site):
                 with suppress(
                     TryAgain
                 ):  # a site that is down; the key goes below, and without it the way leads nowhere
-                    close_passage.function(service, host, site.name)
+                    close_passage.function(service, host, site)
         _run("clear", service, host)
+
+
+def _sites_with_ways(service: str) -> list[str]:
+    """Sites to which a restore opens ways; pgBackRest has ways of its own."""
+    inventory = world().inventory
+    if service in inventory.pgbackrest:
+        return []
+    return [site.name for site in inventory.backup_of(service).sites if isinstance(site, HostSite)]
 
 
 def _as(run: str) -> AbstractContextManager[World]:

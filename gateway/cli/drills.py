@@ -50,7 +50,7 @@ def restore(
     from recoverd.drills import PROCEDURE
 
     inventory = the_inventory()
-    inventory.backup_of(inventory.service(service))
+    inventory.restore_rules_of(inventory.service(service).name)
     given = {"site": site, "set": set_id, "to": to}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     procedure(PROCEDURE).check_options(options)
@@ -72,16 +72,11 @@ def drills(
     """
     inventory, journal = the_inventory(), the_journal()
     names = [inventory.service(service).name] if service else list(inventory.services)
-    backed_up = [name for name in names if name in inventory.backups]
+    backed_up = [name for name in names if name in inventory.backups or name in inventory.pgbackrest]
     found = [_of_service(name, inventory, journal, limit) for name in backed_up]
     emit(found, output, lambda: _print(found))
     for name in sorted(set(names) - set(backed_up)):
-        other = "pgBackRest makes its backups, and drills are there for the built-in engine alone"
-        note(
-            f"{name}: {other}"
-            if name in inventory.pgbackrest
-            else f"{name} is not backed up: backups.yaml does not name it"
-        )
+        note(f"{name} is not backed up: backups.yaml does not name it")
     wrong = [f"{one['service']}: {words}" for one in found for words in one["wrong"]]
     for words in wrong:
         note(words)
@@ -97,20 +92,20 @@ def _of_service(name: str, inventory: Inventory, journal: Journal, limit: int) -
     from recoverd.raised import open_incidents
 
     past, standing, now = past_drills(journal, name), standings(journal, inventory)[name], journal.now()
-    backup = inventory.backup_of(name)
+    rules = inventory.restore_rules_of(name)
     incidents = open_incidents(journal, name)
     line = scheduled(inventory).get(name)
     return {
         "service": name,
-        "drill_host": backup.restore.drill_host,
-        "every_days": backup.restore.drill.every_days,
-        "max_age_days": backup.restore.drill.age_limit_days,
+        "drill_host": rules.drill_host,
+        "every_days": rules.drill.every_days,
+        "max_age_days": rules.drill.age_limit_days,
         "schedule": line,
         "last_passed_at": _time(standing.last_passed_at),
         "due_at": None if line else _time(standing.due_at),
         "overdue_at": _time(standing.overdue_at),
         "overdue": standing.is_overdue(now),
-        "next_turn": next_turn([site.name for site in backup.sites], past),
+        "next_turn": next_turn(inventory.sites_of_backup(name), past),
         "trend": [{**one.model_dump(mode="json"), "summary": one.summary} for one in trends(past)],
         "incidents": [{"id": one.id, "summary": one.summary, "hint": one.hint} for one in incidents],
         "wrong": _wrong(standing, past, now),

@@ -120,6 +120,11 @@ class Inventory(Model):
             return self.pgbackrest[service].restore
         return self.backup_of(service).restore
 
+    def sites_of_backup(self, service: str) -> tuple[str, ...]:
+        """The names of the sites of a service's backup, whatever makes it. Raises Invalid."""
+        backup = self.pgbackrest.get(service) or self.backup_of(service)
+        return tuple(site.name for site in backup.sites)
+
 
 def _named(things: Mapping[str, T], name: str, kind: str, file: str) -> T:
     if name in things:

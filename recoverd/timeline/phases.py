@@ -70,6 +70,12 @@ def name_of(entry: Entry) -> str:
     return (entry.step or "").partition("(")[0]
 
 
+def decision_of(entries: Sequence[Entry], step: str) -> dict[str, Any]:
+    """What the first decision of that name came to; empty when none was made."""
+    found = [entry.body["decision"] for entry in entries if entry.kind == "step.decided" and name_of(entry) == step]
+    return dict(found[0]) if found else {}
+
+
 def instant(text: Any) -> datetime:
     """A time as entries hold it."""
     return datetime.fromisoformat(str(text).replace("Z", "+00:00"))

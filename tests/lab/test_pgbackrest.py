@@ -31,9 +31,11 @@ from flows.engine import engine_of
 from gateway.cli.main import run as recoverd_command
 from lab import Lab, up
 from recoverd.backup.compare import Health
+from recoverd.drills import past_drills
 from recoverd.execution import rehearsal
 from recoverd.inventory import load
 from recoverd.journal import RunRow
+from recoverd.raised import open_incidents
 from tasks.holdings import Holdings
 
 pytestmark = [pytest.mark.lab, pytest.mark.postgres, pytest.mark.timeout(400)]
@@ -292,3 +294,20 @@ def test_a_plan_says_what_would_be_done_and_changes_nothing(recoverd: Controller
     assert recoverd_command(["plan", "restore", SERVICE]) == 0
     assert recoverd_command(["plan", "backup", SERVICE]) == 0
     assert lab.run(DRILL, "ls -A /var/lib/recoverd").out.strip() == ""
+
+
+def test_a_drill_restores_from_the_repository_whose_turn_it_is_and_leaves_nothing(recoverd: Controller, lab: Lab) -> None:
+    path = file_of(lab, "own", f"*/backup/{STANZA}/*F/pg_data/global/pg_control.zst")
+    with spoilt(lab, "own", path):
+        failed = recoverd.run("drill-restore", site="own", set=path.split("/")[-4])
+    assert failed.state == "failed", failed.summary
+    run = recoverd.run("drill-restore")
+    assert run.state == "succeeded", run.summary
+    bad_one, good = past_drills(recoverd.journal, SERVICE)
+    assert (bad_one.passed, bad_one.bad) == (False, {"own": [path.split("/")[-4]]})
+    assert (good.passed, good.turn, good.sites, good.point) == (True, "second", ("second",), "latest")
+    assert good.rows, "every table was read"
+    assert {"fetch", "recover", "prove"} <= set(good.seconds)
+    assert recoverd_command(["drills", SERVICE]) == 0
+    assert open_incidents(recoverd.journal, SERVICE) == ()
+    assert lab.run(DRILL, f"ls -A {SCRATCH}/{SERVICE}").out.strip() == ""
