@@ -296,7 +296,9 @@ def test_a_plan_says_what_would_be_done_and_changes_nothing(recoverd: Controller
     assert lab.run(DRILL, "ls -A /var/lib/recoverd").out.strip() == ""
 
 
-def test_a_drill_restores_from_the_repository_whose_turn_it_is_and_leaves_nothing(recoverd: Controller, lab: Lab) -> None:
+def test_a_drill_restores_from_the_repository_whose_turn_it_is_and_leaves_nothing(
+    recoverd: Controller, lab: Lab
+) -> None:
     path = file_of(lab, "own", f"*/backup/{STANZA}/*F/pg_data/global/pg_control.zst")
     with spoilt(lab, "own", path):
         failed = recoverd.run("drill-restore", site="own", set=path.split("/")[-4])
