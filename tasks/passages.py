@@ -1,7 +1,7 @@
 """Ways for hosts to move parts to and from sites by themselves: bytes take the shortest way, past the controller.
 
-A host reaches a directory on another host with a key that is made there for the run, is let in for two commands below one
-directory only, and is worth nothing after a day. A bucket is reached by presigned addresses.
+A host reaches a directory on another host with a key that is made there for the run, is let in for two commands on one
+archive only, and is worth nothing after a day. A bucket is reached by presigned addresses.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _is_open(service: str, host: str, site: str) -> Effect | None:
     time_limit_s=_TIMEOUT_S,
 )
 def open_passage(service: str, host: str, site: str) -> None:
-    """Make a key on the host, and let it in at the site's host, for `get` and `put` below the site's directory."""
+    """Make a key on the host, and let it in at the site's host, for `get` and `put` of this archive."""
     there = world().inventory.host(_host_site(service, site).host)
     made = _on_the_host(service, host, "key", KNOWN=known_line(there))
     _at_the_site(service, site, "let", PUBLIC=made["public"])
@@ -133,7 +133,7 @@ def _on_the_host(service: str, host: str, verb: str, **more: str) -> dict[str, s
 def _at_the_site(service: str, site: str, verb: str, **more: str) -> dict[str, str]:
     place = _host_site(service, site)
     host = world().inventory.host(place.host)
-    login = {"LOGIN": host.user, "SITE": place.path, "BECOME": "1" if host.become else ""}
+    login = {"LOGIN": host.user, "SITE": place.path, "ARCHIVE": service, "BECOME": "1" if host.become else ""}
     return _run(service, place.host, {"VERB": verb, "PUBLIC": "", **login, **more})
 
 

@@ -1,7 +1,7 @@
 # A way for one host to move parts to and from a site on another, for one run and one day at most: a key that is made on the
 # one and let in on the other for two commands only. Needs OpenSSH on both. PASSAGE: its name.
 # On the host that moves: VERB key, show, forget. KNOWN: the other's line of known_hosts.
-# On the host of the site: VERB let, ask, drop. PUBLIC: the key. LOGIN: the account. SITE, BECOME (1: its shell is root by sudo).
+# On the host of the site: VERB let, ask, drop. PUBLIC: the key. LOGIN: the account. SITE, ARCHIVE, BECOME (1: its shell is root by sudo).
 dir=$STATE/passage/$PASSAGE
 door=$STATE/passage/$PASSAGE.sh
 umask 077
@@ -34,12 +34,13 @@ let)
     mkdir -p "$STATE/passage" "$SITE" || return 1
     [ "$BECOME" = 1 ] || chmod 0711 "$STATE/passage"
     cat >"$door.new" <<'DOOR'
-# What the bearer of a passage may ask for: a file below one directory. $1: site, $2: what was asked.
+# What the bearer of a passage may ask for: a file of one archive. $1: site, $2: archive, $3: what was asked.
 umask 077
 cd "$1" || exit 12
+archive=$2
 set -f
-set -- $2
-case "$2" in *..* | /* | *[!A-Za-z0-9._/-]* | '') echo 'no such key' >&2; exit 12 ;; esac
+set -- $3
+case "$2" in *..* | /* | *[!A-Za-z0-9._/-]* | '') echo 'no such key' >&2; exit 12 ;; "$archive"/?*) ;; *) echo 'no such archive' >&2; exit 12 ;; esac
 case "$1" in
 get) [ -f "$2" ] || exit 11; exec cat "$2" ;;
 put) # what is there already is never replaced: whoever gets hold of this key could else spoil every backup of the site
@@ -60,7 +61,7 @@ DOOR
     sudo=
     [ "$BECOME" != 1 ] || sudo='sudo -n '
     until=$(date -d '+24 hours' +%Y%m%d%H%M)
-    line="restrict,expiry-time=\"$until\",command=\"${sudo}/bin/sh $door $SITE \\\"\$SSH_ORIGINAL_COMMAND\\\"\" $PUBLIC"
+    line="restrict,expiry-time=\"$until\",command=\"${sudo}/bin/sh $door $SITE $ARCHIVE \\\"\$SSH_ORIGINAL_COMMAND\\\"\" $PUBLIC"
     edit_keys "$line" || return 1
     ;;
 ask) [ -f "$door" ] && grep -qF "$PUBLIC" "$(keys)" 2>/dev/null && echo "let=1" ;;

@@ -20,7 +20,7 @@ def passage(place: Path, verb: str, *, before: str = "") -> subprocess.Completed
     prelude = script("passage").removesuffix(BODY)
     given = (
         f"SERVICE=orders-db OS_USER=root PGDATA=/nonexistent EPOCH=1 VERB={verb} PASSAGE=wal-orders LOGIN={getpass.getuser()}\n"
-        f"BECOME=0 SITE={place}/site PUBLIC='ssh-ed25519 AAAAnew recoverd-wal-orders'\n"
+        f"BECOME=0 SITE={place}/site ARCHIVE=orders PUBLIC='ssh-ed25519 AAAAnew recoverd-wal-orders'\n"
     )
     home = f'STATE={place}/state\ngetent() {{ echo "x:x:0:0:x:{place}:/bin/sh"; }}\nmkdir -p $STATE/passage\n'
     text = f"{given}main() {{\n:\n{prelude}\n{home}\n{before}\n{BODY}\n}}\nmain </dev/null\n"
@@ -63,7 +63,9 @@ def test_on_a_disk_that_takes_no_more_nobody_loses_a_key(tmp_path: Path, keys: P
 def asked_of_the_door(place: Path, asked: str, content: bytes) -> int:
     """What the door says to the bearer of a passage."""
     door = place / "state/passage/wal-orders.sh"
-    done = subprocess.run(["/bin/sh", door, place / "site", asked], input=content, capture_output=True, check=False)
+    done = subprocess.run(
+        ["/bin/sh", door, place / "site", "orders", asked], input=content, capture_output=True, check=False
+    )
     return done.returncode
 
 
@@ -75,6 +77,19 @@ def test_the_bearer_of_a_passage_cannot_replace_what_is_there(tmp_path: Path, ke
     assert asked_of_the_door(tmp_path, f"put orders/sets/a/part {other}", b"other") == 13
     assert asked_of_the_door(tmp_path, f"put orders/sets/a/next {good}", b"other") == 10
     assert {one.name: one.read_bytes() for one in (tmp_path / "site/orders/sets/a").iterdir()} == {"part": b"good"}
+
+
+@pytest.mark.parametrize("verb", ["get", "put"])
+@pytest.mark.parametrize("key", ["shop/sets/a/part", "orders", "orders-old/x", "orders/../shop/x", "/etc/shadow"])
+def test_the_bearer_of_a_passage_reaches_nothing_of_another_archive(
+    tmp_path: Path, keys: Path, verb: str, key: str
+) -> None:
+    assert passage(tmp_path, "let").returncode == 0
+    assert f" {tmp_path}/site orders " in keys.read_text().splitlines()[-1]
+    (tmp_path / "site/shop/sets/a").mkdir(parents=True)
+    (tmp_path / "site/shop/sets/a/part").write_bytes(b"theirs")
+    assert asked_of_the_door(tmp_path, f"{verb} {key} {hashlib.sha256(b'mine').hexdigest()}", b"mine") == 12
+    assert [one.name for one in (tmp_path / "site").rglob("*") if one.is_file()] == ["part"]
 
 
 def moved(place: Path, content: bytes) -> subprocess.CompletedProcess[str]:
