@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from recoverd.errors import Invalid
+from recoverd.inventory import Selection
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -26,7 +27,7 @@ class Procedure:
         summary: One line for lists.
         urgency: Higher starts first when several wait; above `policy.USERS_CAN_WAIT` users are without the service until it
             ends, and it may take the target from a run that only waits.
-        takes: What kinds of things it is run on: a `service`, or a backup of `files`.
+        takes: What kinds of things it is run on: a `service`, a backup of `files`, or `hosts`.
         options: What a person may set with `--option`.
         check: A function that sees whether options can be meant so, `module:function`; none where the flow alone looks.
     """
@@ -69,13 +70,21 @@ class Procedure:
             module, _, function = self.check.partition(":")
             getattr(importlib.import_module(module), function)(given)
 
-    def check_target(self, inventory: Inventory, name: str) -> Service | FilesBackup:
+    def check_target(self, inventory: Inventory, name: str) -> Service | FilesBackup | Selection:
         """What the name means in the inventory.
 
         Raises:
             Invalid: It is nothing there, or not a thing that this procedure is run on.
         """
-        found = inventory.target(name)
+        if self.takes == ("hosts",):
+            return inventory.selection(name)
+        found = inventory.anything(name)
+        if isinstance(found, Selection):
+            if "hosts" in self.takes:
+                return found
+            raise Invalid(
+                f"{self.name} is not run on hosts, such as {name}", f"it is run on: {', '.join(inventory.services)}"
+            )
         if ("service" if name in inventory.services else "files") not in self.takes:
             known = ", ".join(inventory.services if "service" in self.takes else inventory.files)
             raise Invalid(f"{self.name} is not run on a backup of files, such as {name}", f"it is run on: {known}")
@@ -122,7 +131,7 @@ PROCEDURES: Mapping[str, Procedure] = {
         ),
         Procedure(
             "undo", "flows.undo:undo", "Take the steps of an earlier run back", urgency=60,
-            options=("run",), takes=("service", "files"),
+            options=("run",), takes=("service", "files", "hosts"),
         ),
     )
 }  # fmt: skip

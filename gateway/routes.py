@@ -64,6 +64,7 @@ class RouteTable:
                 "the alert routes do not fit\n" + "\n".join(problems), "correct alerts.yaml, then start again"
             )
         self._inventory = inventory
+        self._on_hosts = _taking_hosts(procedures)
 
     def decide(self, alert: Alert, trigger: Trigger = "alert") -> Decision:
         """Which run the alert asks for, after the service's policy has had its say."""
@@ -77,6 +78,8 @@ class RouteTable:
         if missing:
             reason = f"route {route.name} takes its target from the label {missing}, which the alert does not have"
             return Decision(route.procedure, "", "record", reason, route.name, loud=True)
+        if route.procedure in self._on_hosts:
+            return self._follow_to_hosts(route, target, trigger)
         if target not in self._inventory.services:
             reason = f"route {route.name} leads to the service {target!r}, which is not in the inventory"
             return Decision(
@@ -87,11 +90,31 @@ class RouteTable:
                 route.name,
                 loud=True,
             )
+        return self._by_policy(route, target, trigger)
+
+    def _follow_to_hosts(self, route: Route, target: str, trigger: Trigger) -> Decision:
+        """Monitoring systems name a host by its address and a port as often as by its name."""
+        known = self._inventory.host_at(target)
+        try:
+            target = known or self._inventory.selection(target).name
+        except Invalid as error:
+            reason = f"route {route.name} leads to {target!r}: {error.message}"
+            return Decision(route.procedure, target, "record", reason, route.name, loud=True)
+        return self._by_policy(route, target, trigger)
+
+    def _by_policy(self, route: Route, target: str, trigger: Trigger) -> Decision:
         allowed = allowed_mode(self._inventory.policy_of(target), route.procedure, trigger)
         mode = stricter(route.mode, allowed)
         lowered = mode != route.mode
         by = f"the policy of {target}, stricter than route {route.name}" if lowered else f"route {route.name}"
         return Decision(route.procedure, target, mode, f"{mode} by {by}", route.name)
+
+
+def _taking_hosts(procedures: Collection[str]) -> frozenset[str]:
+    """The procedures that are run on hosts."""
+    if not isinstance(procedures, Mapping):
+        return frozenset()
+    return frozenset(name for name, one in procedures.items() if one.takes == ("hosts",))
 
 
 def stricter(one: Mode, other: Mode) -> Mode:
@@ -111,18 +134,28 @@ def _problems_of(route: Route, inventory: Inventory, procedures: Collection[str]
         found.append(f"there is no procedure {route.procedure!r}" + _nearest(route.procedure, procedures))
     if not route.match:
         found.append("it has no matcher, and an empty selector matches nothing")
-    found += _problems_of_target(route, inventory)
+    found += _problems_of_target(route, inventory, on_hosts=route.procedure in _taking_hosts(procedures))
     return [f"route {route.name}: {text}" for text in found]
 
 
-def _problems_of_target(route: Route, inventory: Inventory) -> list[str]:
+def _problems_of_target(route: Route, inventory: Inventory, *, on_hosts: bool) -> list[str]:
     """What can be known before an alert comes: a fixed target, and one that the route's own matchers fix."""
     rest = _PLACE.sub("", route.target)
     if "{" in rest or "}" in rest:
         return [f"the target {route.target!r} is no template: only {{labels.NAME}} may stand in braces"]
     target, missing = fill(route.target, {each.label: each.value for each in route.match if each.op == "="})
+    if on_hosts:
+        return [] if missing is not None or inventory.host_at(target) else _problems_of_selector(target, inventory)
     if missing is None and target not in inventory.services:
         return [f"there is no service {target!r}" + _nearest(target, inventory.services)]
+    return []
+
+
+def _problems_of_selector(target: str, inventory: Inventory) -> list[str]:
+    try:
+        inventory.selection(target)
+    except Invalid as error:
+        return [error.message]
     return []
 
 

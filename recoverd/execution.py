@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
-from recoverd import locks
+from recoverd import host_locks, locks
 from recoverd.connections import Connections
 from recoverd.errors import Busy, GaveWay, RecoverdError, Refused, Stale
 from recoverd.gate import Waiting
-from recoverd.inventory import Inventory
+from recoverd.inventory import Inventory, Selection
 from recoverd.journal import Journal, RunRow, State
 from recoverd.liveness import executing, executor_name
 from recoverd.policy import allowed_mode, only_recorded
@@ -23,6 +23,8 @@ from recoverd.prepared import kept_journal, prepared, taken
 from recoverd.redact import redact
 from recoverd.settings import settings
 from recoverd.world import World, entered
+
+HOSTS_CHOSEN = "hosts.chosen"
 
 
 @contextmanager
@@ -39,7 +41,7 @@ def execution(
 
     Args:
         procedure: Name of the procedure.
-        target: Name of the service.
+        target: A service, a backup of files, or what selects hosts.
         run: The run's id; None when Prefect itself started the flow (its pages, a schedule): a run is registered then.
         reason: Why, for a run that is registered here.
         options: Options of the procedure, likewise.
@@ -56,7 +58,12 @@ def execution(
     ready = taken(settings().inventory)
     inventory = ready.inventory
     with ready.connections as connections, executing(row.id), _ended(journal, row, connections):
-        kind = inventory.target(target).kind
+        found = inventory.anything(target)
+        if isinstance(found, Selection):
+            with _on_hosts(journal, row, inventory, connections, found) as here:
+                yield here
+            return
+        kind = found.kind
         lease = locks.acquire(journal, f"{scope or kind}:{target}", row.id, ttl_s=settings().lease_ttl_s)
         try:
             with lease.kept():
@@ -65,6 +72,32 @@ def execution(
                     yield here
         finally:
             lease.release()
+
+
+@contextmanager
+def _on_hosts(
+    journal: Journal, row: RunRow, inventory: Inventory, connections: Connections, found: Selection
+) -> Iterator[World]:
+    """A run on hosts: it holds each of them, so that two runs on one host exclude each other.
+
+    Those of its first execution count: what a group or a label means may have changed since.
+    """
+    hosts = hosts_of_run(journal, row.id) or found.hosts
+    with host_locks.holding(journal, hosts, row.id, settings().lease_ttl_s) as leases:
+        if not hosts_of_run(journal, row.id):
+            journal.append(
+                HOSTS_CHOSEN, who="recoverd", run=row.id, body={"selector": found.name, "hosts": list(hosts)}
+            )
+        here = World(_begin(journal, row), inventory, journal, connections, leases=leases)
+        with entered(here):
+            yield here
+
+
+def hosts_of_run(journal: Journal, run: str) -> tuple[str, ...]:
+    """The hosts that a run was begun on; none where it was on something else, or has not begun."""
+    for entry in journal.entries(run=run, kinds=[HOSTS_CHOSEN]):
+        return tuple(entry.body["hosts"])
+    return ()
 
 
 @contextmanager

@@ -64,11 +64,15 @@ class Lease:
     def release(self) -> bool:
         """Give it back; False when it was no longer held. The epoch stays in the table."""
         with self.journal.transaction() as tx:
-            tx.flush()
-            changed = tx.connection.execute(_mine(self).values(run=None, expires_at=None)).rowcount
-            if changed:
-                body = {"target": self.target, "epoch": self.epoch}
-                tx.append("lock.released", who="recoverd", run=self.run, body=body)
+            return self.release_within(tx)
+
+    def release_within(self, tx: Transaction) -> bool:
+        """The same within a transaction."""
+        tx.flush()
+        changed = tx.connection.execute(_mine(self).values(run=None, expires_at=None)).rowcount
+        if changed:
+            body = {"target": self.target, "epoch": self.epoch}
+            tx.append("lock.released", who="recoverd", run=self.run, body=body)
         return bool(changed)
 
     @contextmanager
@@ -137,20 +141,25 @@ def acquire(journal: Journal, target: str, run: str, ttl_s: float = 15.0) -> Lea
         Busy: Another run holds it, and this one has changed nothing; the hint names the holder.
     """
     with journal.transaction() as tx:
-        now = tx.now()
-        expires_at = now + timedelta(seconds=ttl_s)
-        row = _locked_row(tx, target)
-        held = row is not None and row.run is not None and row.expires_at > now
-        if held and row is not None and row.run == run:
-            epoch = int(row.epoch)
-            _store(tx, target, expires_at=expires_at, gives_way=None)
-        else:
-            why = _why_pre_empted(tx, row, run) if held and row is not None else ""
-            if held and row is not None and not why:
-                raise _busy(tx, row, run)
-            epoch = 1 if row is None else int(row.epoch) + 1
-            values = {"run": run, "epoch": epoch, "acquired_at": now, "expires_at": expires_at, "gives_way": None}
-            _take(tx, row, target, values, why)
+        return acquire_within(tx, journal, target, run, ttl_s)
+
+
+def acquire_within(tx: Transaction, journal: Journal, target: str, run: str, ttl_s: float) -> Lease:
+    """The same within a transaction: it is held when that ends."""
+    now = tx.now()
+    expires_at = now + timedelta(seconds=ttl_s)
+    row = _locked_row(tx, target)
+    held = row is not None and row.run is not None and row.expires_at > now
+    if held and row is not None and row.run == run:
+        epoch = int(row.epoch)
+        _store(tx, target, expires_at=expires_at, gives_way=None)
+    else:
+        why = _why_pre_empted(tx, row, run) if held and row is not None else ""
+        if held and row is not None and not why:
+            raise _busy(tx, row, run)
+        epoch = 1 if row is None else int(row.epoch) + 1
+        values = {"run": run, "epoch": epoch, "acquired_at": now, "expires_at": expires_at, "gives_way": None}
+        _take(tx, row, target, values, why)
     return Lease(target, run, epoch, expires_at, ttl_s, journal)
 
 

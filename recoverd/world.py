@@ -6,7 +6,7 @@ mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -38,6 +38,7 @@ class World:
         run: The run's row as it was when this execution began.
         lease: The lock on the target; None in a dry run, which needs none.
         beside: Other locks that the run holds.
+        leases: By host, the locks of a run on hosts; it has no `lease` then.
         dry_run: Acts only say what they would do.
         planned: What a dry run has gathered, in order.
         say: Told one line a step, for a terminal or a log.
@@ -49,6 +50,7 @@ class World:
     connections: Connections
     lease: Lease | None = None
     beside: list[Lease] = field(default_factory=list)
+    leases: Mapping[str, Lease] = field(default_factory=dict)
     dry_run: bool = False
     planned: list[PlannedStep] = field(default_factory=list)
     say: Callable[[str], None] = lambda _line: None
@@ -67,6 +69,18 @@ class World:
     def epoch(self) -> int:
         """The epoch of the lock, which hosts compare; 0 in a dry run."""
         return self.lease.epoch if self.lease else 0
+
+    def epoch_of(self, host: str) -> int:
+        """The epoch of the lock on a host, for a run on hosts; that of the run's target otherwise."""
+        return self.leases[host].epoch if host in self.leases else self.epoch
+
+    def check_leases(self, host: str = "") -> None:
+        """Raise Stale unless the run still holds its target, or of its hosts this one; without a name all of them."""
+        if self.lease is not None:
+            self.lease.check()
+        for name, lease in self.leases.items():
+            if host in {"", name}:
+                lease.check()
 
     def foresee(self, kind: str, key: str, title: str, finding: str) -> None:
         """Add a line to the plan of a dry run."""

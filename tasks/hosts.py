@@ -30,6 +30,16 @@ def run_script(name: str, service: Service, host: str, variables: Mapping[str, s
     return run_on(name, host, {**paths(service, host), **variables}, timeout_s=timeout_s)
 
 
+def run_host(name: str, host: str, variables: Mapping[str, str], *, timeout_s: float) -> Completed:
+    """The same for what is done to a host itself, not to a service on it: it keeps the newest epoch of the host's own lock.
+
+    Raises:
+        RecoverdError: As `run_script`.
+    """
+    given = {"SERVICE": "host", "EPOCH": str(world().epoch_of(host)), **variables}
+    return run_on(name, host, given, timeout_s=timeout_s)
+
+
 def run_on(name: str, host: str, variables: Mapping[str, str], *, timeout_s: float) -> Completed:
     """The same on any host, a member or not: `variables` are all that the script gets, but for epoch and run."""
     here = world()

@@ -93,12 +93,17 @@ def parsed_options(given: list[str]) -> dict[str, Any]:
 
 
 def complete_service(incomplete: str) -> list[str]:
-    """Names of services and of backups of files, for the shell. A completion never fails: without an inventory it offers none."""
+    """Names of services, backups of files, hosts and groups, for the shell.
+
+    A completion never fails: without an inventory it offers none.
+    """
     from recoverd.errors import RecoverdError
+    from recoverd.inventory.selectors import GROUP
 
     try:
         inventory = the_inventory()
-        names = [*inventory.services, *inventory.files]
+        groups = [f"{GROUP}{name}" for name in inventory.groups]
+        names = [*inventory.services, *inventory.files, *inventory.hosts, *groups]
     except RecoverdError:
         return []
     return [name for name in names if name.startswith(incomplete)]
@@ -128,8 +133,32 @@ Procedure = Annotated[
 Target = Annotated[
     str,
     typer.Argument(
-        metavar="TARGET", help="Name of the service, or of the backup of files.", autocompletion=complete_service
+        metavar="TARGET",
+        help="Name of the service or of the backup of files; or hosts: names, group:NAME, label:NAME=VALUE, with commas.",
+        autocompletion=complete_service,
     ),
+]
+On = Annotated[
+    str | None,
+    typer.Option("--on", metavar="HOSTS", help="The target, where it is hosts.", autocompletion=complete_service),
+]
+MaybeTarget = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TARGET",
+        help="Name of the service or of the backup of files; or hosts: names, group:NAME, label:NAME=VALUE, with commas.",
+        autocompletion=complete_service,
+    ),
+]
+Accounts = Annotated[str | None, typer.Option("--accounts", metavar="NAME,…", help="Accounts to lock.")]
+Addresses = Annotated[
+    str | None, typer.Option("--addresses", metavar="NETWORK,…", help="Addresses and networks to block.")
+]
+For = Annotated[
+    str | None, typer.Option("--for", metavar="TIME", help="For so long, such as 4h; none: until released.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Over the limits of the inventory, for a person with the right `force`.")
 ]
 Given = Annotated[
     list[str] | None,
@@ -172,3 +201,17 @@ def with_flags(given: list[str] | None, **flags: str | list[str] | None) -> dict
             raise Invalid(f"the option {name} is given twice", f"give --{name} alone")
         options[name] = value
     return options
+
+
+def the_target(target: str | None, on: str | None) -> str:
+    """The target of a procedure, however it was given.
+
+    Raises:
+        Invalid: In both ways, or in none.
+    """
+    from recoverd.errors import Invalid
+
+    if (target is None) == (on is None):
+        said = "the target is given twice" if target is not None else "nobody says on what"
+        raise Invalid(said, "name a service, or hosts: as the argument TARGET, or with --on")
+    return target or on or ""

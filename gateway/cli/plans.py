@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.options import (
+    Accounts,
+    Addresses,
     As,
+    For,
+    Force,
     Given,
     Into,
+    MaybeTarget,
+    On,
     OnHost,
     Output,
     Paths,
@@ -24,6 +30,7 @@ from gateway.cli.options import (
     To,
     parsed_options,
     the_inventory,
+    the_target,
     with_flags,
 )
 from gateway.cli.output import Format, emit, note, rows_table, save, write
@@ -44,7 +51,8 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     procedure: Procedure,
-    target: Target,
+    target: MaybeTarget = None,
+    on: On = None,
     option: Given = None,
     to: To = None,
     site: Sites = None,
@@ -54,6 +62,10 @@ def plan(
     table: Table = None,
     as_name: As = None,
     path: Paths = None,
+    accounts: Accounts = None,
+    addresses: Addresses = None,
+    for_time: For = None,
+    force: Force = False,
     output: Output = Format.table,
 ) -> None:
     """Say what a procedure would do now: a dry run on real observations. Changes nothing.
@@ -64,7 +76,8 @@ def plan(
 
     inventory = the_inventory()
     known = find_procedure(procedure)
-    known.check_target(inventory, target)
+    wanted = the_target(target, on)
+    known.check_target(inventory, wanted)
     flags = {
         "to": to,
         "site": site,
@@ -74,11 +87,16 @@ def plan(
         "table": table,
         "as": as_name,
         "path": path,
+        "accounts": accounts,
+        "addresses": addresses,
+        "for": for_time,
     }
     options = with_flags(option, **flags)
+    if force:
+        options["force"] = True
     known.check_options(options)
-    found = rehearse(known.name, known.entrypoint, target, inventory, options)
-    data = _plan_data(known.name, target, inventory, found)
+    found = rehearse(known.name, known.entrypoint, wanted, inventory, options)
+    data = _plan_data(known.name, wanted, inventory, found)
     emit(data, output, lambda: _print_plan(data))
     if data["refused"] is None:
         return
@@ -143,12 +161,20 @@ def _plan_data(name: str, target: str, inventory: Inventory, found: Rehearsed) -
 
 
 def _touches(inventory: Inventory, target: str) -> dict[str, Any]:
+    from recoverd.inventory import Selection
+
     if target in inventory.files:
         files = inventory.files[target]
         return {
             "files": f"{files.name}, policy {files.policy}",
             "hosts": [f"{host} {inventory.host(host).address}" for host in inventory.hosts_of(files)],
             "paths": list(files.paths),
+        }
+    found = inventory.anything(target)
+    if isinstance(found, Selection):
+        return {
+            "hosts": [f"{host} {inventory.host(host).address}" for host in found.hosts],
+            "policy": found.policy,
         }
     service = inventory.service(target)
     return {

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.options import (
+    Accounts,
+    Addresses,
     As,
+    For,
+    Force,
     Given,
     Into,
+    MaybeTarget,
+    On,
     OnHost,
     Output,
     Paths,
@@ -17,12 +23,12 @@ from gateway.cli.options import (
     SetId,
     Sites,
     Table,
-    Target,
     To,
     Yes,
     the_inventory,
     the_journal,
     the_settings,
+    the_target,
     with_flags,
 )
 from gateway.cli.output import Format, confirmed, emit, note, write
@@ -49,8 +55,9 @@ def register(app: typer.Typer) -> None:
 
 def run(
     procedure: Procedure,
-    target: Target,
     reason: Reason,
+    target: MaybeTarget = None,
+    on: On = None,
     wait: Wait = False,
     option: Given = None,
     to: To = None,
@@ -61,6 +68,10 @@ def run(
     table: Table = None,
     as_name: As = None,
     path: Paths = None,
+    accounts: Accounts = None,
+    addresses: Addresses = None,
+    for_time: For = None,
+    force: Force = False,
     override_cooldown: Annotated[
         bool, typer.Option("--override-cooldown", help="Also soon after the last failover.")
     ] = False,
@@ -69,12 +80,13 @@ def run(
     queue: Queue = False,
     output: Output = Format.table,
 ) -> None:
-    """Start a procedure on a service, or on a backup of files. With --wait follow it live, one line a step."""
+    """Start a procedure on a service, a backup of files, or hosts. With --wait follow it live, one line a step."""
     from deployments.catalogue import procedure as find_procedure
 
     inventory = the_inventory()
     known = find_procedure(procedure)
-    known.check_target(inventory, target)
+    wanted = the_target(target, on)
+    known.check_target(inventory, wanted)
     flags = {
         "to": to,
         "site": site,
@@ -84,15 +96,20 @@ def run(
         "table": table,
         "as": as_name,
         "path": path,
+        "accounts": accounts,
+        "addresses": addresses,
+        "for": for_time,
     }
     options = with_flags(option, **flags)
+    if force:
+        options["force"] = True
     known.check_options(options)
     name = known.name
     if override_cooldown:
         options["override_cooldown"] = True
     mode: Mode = "ask" if ask else "act"
-    _say_blast_radius(inventory, target)
-    start_by_hand(inventory, name, target, reason, mode, options, wait, timeout_s, queue, output)
+    _say_blast_radius(inventory, wanted)
+    start_by_hand(inventory, name, wanted, reason, mode, options, wait, timeout_s, queue, output)
 
 
 def cancel(
@@ -223,10 +240,18 @@ def _hand_over(journal: Journal, row: RunRow, wait: bool, timeout_s: float, outp
 
 
 def _say_blast_radius(inventory: Inventory, target: str) -> None:
+    from recoverd.inventory import Selection
+    from recoverd.words import counted
+
     if target in inventory.files:
         files = inventory.files[target]
         hosts = ", ".join(f"{host} ({inventory.host(host).address})" for host in inventory.hosts_of(files))
         note(f"{files.name}: {', '.join(files.paths)} of {hosts}")
+        return
+    found = inventory.anything(target)
+    if isinstance(found, Selection):
+        hosts = ", ".join(f"{host} ({inventory.host(host).address})" for host in found.hosts)
+        note(f"{counted(len(found.hosts), 'host')}: {hosts}")
         return
     service = inventory.service(target)
     hosts = ", ".join(f"{host} ({inventory.host(host).address})" for host in service.hosts)

@@ -123,7 +123,7 @@ def heal(
 ) -> None:
     """Start a run that makes bad files good from sites that have them right. What was bad is kept as evidence."""
     options = [f"site={site}"] if site else []
-    start_run("heal", service, reason, wait, options, timeout_s=timeout_s, queue=queue, output=output)
+    start_run("heal", reason, service, wait=wait, option=options, timeout_s=timeout_s, queue=queue, output=output)
 
 
 @app.command("lift")

@@ -20,6 +20,7 @@ from recoverd.inventory.files import FilesBackup
 from recoverd.inventory.findings import Finding, findings, secrets_of
 from recoverd.inventory.hosts import Host
 from recoverd.inventory.inventory import Inventory
+from recoverd.inventory.isolation import Limit, Probes, Zone
 from recoverd.inventory.loader import load
 from recoverd.inventory.matchers import Matcher, parse_matchers
 from recoverd.inventory.people import Person, Role, Site
@@ -28,6 +29,7 @@ from recoverd.inventory.policies import Approvals, Policy, SentinelPolicy, Trigg
 from recoverd.inventory.postgres import Control, PatroniApi, Postgres, PostgresOverrides
 from recoverd.inventory.problems import InventoryError, Problem
 from recoverd.inventory.secret import SecretRef
+from recoverd.inventory.selectors import Selection, select
 from recoverd.inventory.services import EntryPoint, Libpq, Member, Objectives, Service, VirtualAddress
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "Inventory",
     "InventoryError",
     "Libpq",
+    "Limit",
     "Matcher",
     "Member",
     "Mode",
@@ -61,6 +64,7 @@ __all__ = [
     "Policy",
     "Postgres",
     "PostgresOverrides",
+    "Probes",
     "Problem",
     "Repository",
     "RestoreCheck",
@@ -70,14 +74,17 @@ __all__ = [
     "Route",
     "S3Site",
     "SecretRef",
+    "Selection",
     "SentinelPolicy",
     "Service",
     "Site",
     "Triggers",
     "VirtualAddress",
     "WalRules",
+    "Zone",
     "findings",
     "load",
     "parse_matchers",
     "secrets_of",
+    "select",
 ]

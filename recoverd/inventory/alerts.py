@@ -75,7 +75,9 @@ class Route(Model):
         min_length=1, description='Alertmanager\'s matchers, all of which must hold: `alertname="PostgresDown"`'
     )
     procedure: str = Field(min_length=1, description="the procedure to start")
-    target: str = Field(min_length=1, description="the service, or a label that names it: `{labels.service}`")
+    target: str = Field(
+        min_length=1, description="the service, or the hosts; or a label that names them: `{labels.service}`"
+    )
     mode: Mode = Field("ask", description="act at once, ask a person first, or only record the alert")
 
     @field_validator("match", mode="before", json_schema_input_type=str | list[str | Matcher])

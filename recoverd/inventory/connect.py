@@ -20,7 +20,7 @@ from recoverd.inventory.plain import VaultValue
 from recoverd.inventory.problems import Problem, nearest
 from recoverd.inventory.variables import Resolved
 
-OURS = ("recoverd_known_hosts", "recoverd_site")
+OURS = ("recoverd_known_hosts", "recoverd_site", "recoverd_labels", "recoverd_aws_instance")
 ADDRESS = ("ansible_host", "ansible_ssh_host")
 PORT = ("ansible_port", "ansible_ssh_port")
 USER = ("ansible_user", "ansible_ssh_user")
@@ -71,6 +71,7 @@ def _host(name: str, variables: Variables, groups: tuple[str, ...], root: Path) 
             become=values.switch("ansible_become"),
             site=values.text("recoverd_site"),
             local=values.text("ansible_connection") == "local",
+            labels=values.mapping("recoverd_labels"),
             groups=groups,
             variables=variables.values,
         )
@@ -130,6 +131,14 @@ class _Values:
         if text.lower() in ("true", "yes", "on", "1", "y", "t"):
             return True
         raise _Unusable(name, f"{name} must be true or false")
+
+    def mapping(self, name: str) -> dict[str, str]:
+        given = self.values.get(name)
+        if given is None or given == "":
+            return {}
+        if not isinstance(given, Mapping):
+            raise _Unusable(name, f"{name} must be a mapping of names to words")
+        return {str(key): self._plain(name, value) for key, value in given.items()}
 
     def path(self, *names: str) -> Path | None:
         text = self.text(*names)

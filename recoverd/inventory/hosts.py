@@ -31,6 +31,9 @@ class Host(Model):
     become: bool = Field(False, description="`ansible_become`: whether commands are run with sudo")
     site: str | None = Field(None, description="`recoverd_site`: the site in sites.yaml where the host stands")
     local: bool = Field(False, description="`ansible_connection: local`: the machine that recoverd runs on itself")
+    labels: Frozen[str, str] = Field(
+        default_factory=dict, description="`recoverd_labels`: a mapping by which `label:NAME=VALUE` selects hosts"
+    )
     groups: tuple[str, ...] = Field(
         (), description="the groups it belongs to, directly or not, from the outermost to the innermost"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,10 +17,12 @@ from recoverd.inventory.base import Frozen, Model
 from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup
 from recoverd.inventory.hosts import Host
+from recoverd.inventory.isolation import ANYWHERE, Zone
 from recoverd.inventory.people import Person, Role, Site
 from recoverd.inventory.pgbackrest import PgBackRest
 from recoverd.inventory.policies import Policy
 from recoverd.inventory.problems import Problem, nearest
+from recoverd.inventory.selectors import GROUP, LABEL, Selection, select, selection
 from recoverd.inventory.services import Service
 
 T = TypeVar("T")
@@ -44,6 +47,7 @@ class Inventory(Model):
     backups: Frozen[str, Backup] = Field(default_factory=dict, description="by service, those of the built-in engine")
     pgbackrest: Frozen[str, PgBackRest] = Field(default_factory=dict, description="by service, those of pgBackRest")
     files: Frozen[str, FilesBackup] = Field(default_factory=dict, description="backups of files, by name")
+    zones: Frozen[str, Zone] = Field(default_factory=dict, description="by name; the first that selects a host counts")
     unusable: Frozen[str, Problem] = Field(
         default_factory=dict, description="hosts that hosts.yaml names and recoverd cannot use, with the reason"
     )
@@ -62,8 +66,33 @@ class Inventory(Model):
             )
         return _named(self.hosts, name, "host", "hosts.yaml")
 
+    def zone_of(self, host: str) -> Zone:
+        """How a host is isolated: by the first zone that selects it, else by the defaults."""
+        return self._zones.get(host, ANYWHERE)
+
+    @cached_property
+    def _zones(self) -> dict[str, Zone]:
+        found: dict[str, Zone] = {}
+        for zone in self.zones.values():
+            for host in select(self, zone.hosts):
+                found.setdefault(host, zone)
+        return found
+
+    def selection(self, text: str) -> Selection:
+        """The hosts that a text means. Raises Invalid where it means none, or where they go by different policies."""
+        return selection(self, text)
+
+    def host_at(self, text: str) -> str | None:
+        """The host that a monitoring system means by a name or an address, with or without a port; None for none, or several."""
+        bare = text.strip()
+        if bare in self.hosts:
+            return bare
+        address = _without_port(bare)
+        found = [name for name, host in self.hosts.items() if address in {name, host.address}]
+        return found[0] if len(found) == 1 else None
+
     def target(self, name: str) -> Service | FilesBackup:
-        """What runs may be on: a service, or a backup of files; Invalid with the nearest name when there is neither."""
+        """A service, or a backup of files; Invalid with the nearest name when there is neither."""
         if name in self.files:
             return self.files[name]
         if name not in self.services and (near := nearest(name, [*self.services, *self.files])) in self.files:
@@ -72,10 +101,19 @@ class Inventory(Model):
             )
         return self.service(name)
 
-    def policy_of(self, target: Service | FilesBackup | str) -> Policy:
-        """The rules that a service, or a backup of files, goes by."""
-        one = self.target(target) if isinstance(target, str) else target
+    def policy_of(self, target: Service | FilesBackup | Selection | str) -> Policy:
+        """The rules that a service, a backup of files, or hosts go by."""
+        one = self.anything(target) if isinstance(target, str) else target
         return _named(self.policies, one.policy, "policy", "policies.yaml")
+
+    def anything(self, name: str) -> Service | FilesBackup | Selection:
+        """Whatever a run may be on: a service, a backup of files, or else hosts. Raises Invalid."""
+        if name in self.services or name in self.files or not self._means_hosts(name):
+            return self.target(name)
+        return self.selection(name)
+
+    def _means_hosts(self, text: str) -> bool:
+        return text in self.hosts or text in self.unusable or any(sign in text for sign in (",", GROUP, LABEL))
 
     def backup_of(self, service: Service | str) -> Backup:
         """How a service, or an archive of files, is backed up; Invalid when backups.yaml does not say so."""
@@ -124,6 +162,13 @@ class Inventory(Model):
         """The names of the sites of a service's backup, whatever makes it. Raises Invalid."""
         backup = self.pgbackrest.get(service) or self.backup_of(service)
         return tuple(site.name for site in backup.sites)
+
+
+def _without_port(text: str) -> str:
+    """`10.0.0.1` of `10.0.0.1:9100`, `fd00::1` of `[fd00::1]:9100`."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
 
 
 def _named(things: Mapping[str, T], name: str, kind: str, file: str) -> T:

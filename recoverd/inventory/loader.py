@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from recoverd.errors import Invalid
 from recoverd.inventory import references
 from recoverd.inventory.alerts import AlertSource, Route
 from recoverd.inventory.ansible import Tree, read_tree
@@ -19,10 +20,12 @@ from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup
 from recoverd.inventory.hosts import Host
 from recoverd.inventory.inventory import Inventory
+from recoverd.inventory.isolation import Zone
 from recoverd.inventory.people import Person, Role, Site
 from recoverd.inventory.pgbackrest import PgBackRest
 from recoverd.inventory.policies import Policy
 from recoverd.inventory.problems import InventoryError, Problem, nearest
+from recoverd.inventory.selectors import select
 from recoverd.inventory.services import Service
 from recoverd.inventory.variables import Resolved, resolve
 from recoverd.inventory.yamlfile import Broken, Document, read
@@ -35,6 +38,7 @@ SECTIONS: dict[str, dict[str, type[BaseModel]]] = {
     "fencing": {"devices": FenceDevice},
     "alerts": {"sources": AlertSource, "routes": Route},
     "backups": {"backups": Backup, "files": FilesBackup},
+    "isolation": {"zones": Zone},
 }
 """By file: its top-level keys, and what stands below each."""
 
@@ -67,6 +71,7 @@ def load(path: Path | str) -> Inventory:
     work.warnings += tree.warnings
     things = work.read_sections()
     work.check_references(hosts, unusable, tree, resolved)
+    work.check_zones(hosts, resolved)
     if work.problems:
         raise InventoryError(work.problems, str(path))
     roles, people = _both_ways(things["roles"], things["people"])
@@ -85,6 +90,7 @@ def load(path: Path | str) -> Inventory:
         backups={name: one for name, one in things["backups"].items() if isinstance(one, Backup)},
         pgbackrest={name: one for name, one in things["backups"].items() if isinstance(one, PgBackRest)},
         files=things["files"],
+        zones=things["zones"],
         unusable=unusable,
         warnings=tuple(work.warnings),
     )
@@ -219,7 +225,7 @@ class _Work:
         self, hosts: dict[str, Host], unusable: dict[str, Problem], tree: Tree, resolved: Resolved
     ) -> None:
         """Look up every name; what a broken file would have defined is not held against the others."""
-        policies = self._defined("policies", "policies")
+        policies, services = self._defined("policies", "policies"), self._defined("services", "services")
         names = {
             "host": None if "hosts" in self.broken else {*hosts, *unusable},
             "host or group": None if "hosts" in self.broken else {*hosts, *unusable, *resolved.members},
@@ -227,7 +233,8 @@ class _Work:
             "policy": policies if policies is None else policies | {"default"},
             "role": self._defined("people", "roles"),
             "person": self._defined("people", "people"),
-            "service": self._defined("services", "services"),
+            "service": services,
+            "service or host": None if services is None or "hosts" in self.broken else {*services, *hosts, *unusable},
         }
         self.problems += references.check(self.documents, names, unusable)
         sites = self._defined("sites", "sites")
@@ -237,6 +244,22 @@ class _Work:
                 self.problems.append(
                     Problem(place.file, place.line, f"unknown site {host.site}", nearest(host.site, sites))
                 )
+
+    def check_zones(self, hosts: dict[str, Host], resolved: Resolved) -> None:
+        """What a zone selects must be there: a zone that means nobody protects nobody."""
+        document = self.documents.get("isolation")
+        if document is None or self.broken:
+            return
+        known = Inventory(root=self.root, hosts=hosts, groups=resolved.members)
+        zones = document.value.get("zones") if isinstance(document.value, dict) else None
+        for name, zone in zones.items() if isinstance(zones, dict) else ():
+            text = zone.get("hosts") if isinstance(zone, dict) else None
+            if not isinstance(text, str) or not text:
+                continue  # the schema says so
+            try:
+                select(known, text)
+            except Invalid as error:
+                self.problems.append(document.problem(("zones", str(name), "hosts"), error.message))
 
     def _defined(self, stem: str, section: str) -> set[str] | None:
         if stem in self.broken:

@@ -10,7 +10,7 @@ from recoverd.inventory.base import Mode, Model
 
 
 class Triggers(Model):
-    """What a failover does, by what started it."""
+    """What is done, by what started it. The defaults are those of a failover."""
 
     alert: Mode = Field("act", description="an alert of a monitoring system")
     sentinel: Mode = Field("ask", description="recoverd's own watching")
@@ -39,6 +39,10 @@ class Policy(Model):
 
     name: str = Field(min_length=1, description="the policy's name: its key in policies.yaml")
     failover: Triggers = Field(default_factory=Triggers, description="act, ask or record, by what started the failover")
+    isolate: Triggers = Field(
+        default_factory=lambda: Triggers(alert="ask", sentinel="ask", hand="act", schedule="ask"),
+        description="act, ask or record, by what started it, for procedures that take hosts off the network",
+    )
     cooldown_s: int = Field(600, ge=0, description="seconds after a failover in which no second one starts by itself")
     max_lag_bytes: int = Field(
         16 * 1024**2, ge=0, description="bytes of WAL by which a standby may lag behind and still be promoted"

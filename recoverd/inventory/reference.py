@@ -26,6 +26,7 @@ from recoverd.inventory.backups import (
 from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup, FilesRules
 from recoverd.inventory.hosts import Host
+from recoverd.inventory.isolation import Limit, Probes, Zone
 from recoverd.inventory.matchers import Matcher
 from recoverd.inventory.people import Person, Role, Site
 from recoverd.inventory.pgbackrest import PgBackRest, Repository
@@ -66,6 +67,7 @@ FILES: dict[str, tuple[type[BaseModel], ...]] = {
         PgBackRest,
         Repository,
     ),
+    "isolation.yaml": (Zone, Limit, Probes),
     "any file": (SecretRef,),
 }
 BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"

@@ -30,7 +30,7 @@ REFERENCES = (
     Reference("policies", ("policies", "*", "approvals", "roles", "*"), "role"),
     Reference("people", ("people", "*", "roles", "*"), "role"),
     Reference("people", ("roles", "*", "people", "*"), "person"),
-    Reference("alerts", ("routes", "*", "target"), "service"),
+    Reference("alerts", ("routes", "*", "target"), "service or host"),
     Reference("backups", ("backups", "@"), "service"),
     Reference("backups", ("backups", "*", "sites", "*", "host"), "host"),
     Reference("backups", ("backups", "*", "host"), "host"),
@@ -38,6 +38,8 @@ REFERENCES = (
     Reference("backups", ("files", "*", "hosts", "*"), "host or group"),
     Reference("backups", ("files", "*", "sites", "*", "host"), "host"),
     Reference("backups", ("files", "*", "policy"), "policy"),
+    Reference("isolation", ("zones", "*", "policy"), "policy"),
+    Reference("isolation", ("zones", "*", "peers", "*"), "host"),
 )
 
 
@@ -60,7 +62,9 @@ def check(
         for loc, name in _found(document.value, reference.path, ()):
             if not isinstance(name, (str, int)) or isinstance(name, bool) or "{" in str(name):
                 continue  # not a name: the schema says so; or a template, which is filled in when the alert comes
-            if reference.kind.startswith("host") and str(name) in unusable:
+            if reference.kind == "service or host" and any(sign in str(name) for sign in (":", ",")):
+                continue  # it selects hosts: the table of routes looks whether it does
+            if "host" in reference.kind and str(name) in unusable:
                 reason = unusable[str(name)]
                 problems.append(document.problem(loc, f"the host {name} cannot be used: {reason}"))
             elif known is not None and str(name) not in known:

@@ -13,12 +13,15 @@ import tenacity
 
 from recoverd.errors import RecoverdError, TryAgain, Unproven
 from recoverd.step.calls import Step, intention_of, note, step_of
+from recoverd.step.each import Batch, Each, do_each
 from recoverd.step.prefect_task import as_task
 from recoverd.world import PlannedStep, World, world
 
 P = ParamSpec("P")
 
 ASK_AGAIN_EVERY_S = 0.05
+AGAIN_AFTER_S = 0.2
+MOST_ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,9 @@ class Act(Generic[P]):
         functools.update_wrapper(self, function)
         self.function, self.title, self.ask = function, title, ask
         self.undo, self.irreversible, self.remember = undo, irreversible, remember
-        self.time_limit_s = time_limit_s
+        self.time_limit_s, self.retries = time_limit_s, retries
         self._call = as_task(self.perform, function, time_limit_s * 2, retries)
+        self._call_each = as_task(self._perform_each, function, time_limit_s * 2 * MOST_ROUNDS)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Outcome:
         """Bring the effect about, once.
@@ -114,14 +118,42 @@ class Act(Generic[P]):
         """
         return self._call(*args, **kwargs)
 
+    def each(
+        self, calls: Mapping[str, tuple[Any, ...]], *, at_most: int = 64, stop_after: int | None = None
+    ) -> Each[Outcome]:
+        """Bring the effect about for many, as one step: each is written down, resumed and undone as if it had been alone.
+
+        Args:
+            calls: The arguments, by a name that says which one it is: mostly the host.
+            at_most: How many at once.
+            stop_after: So many faults, and no further one is begun; none: all are.
+
+        Returns:
+            What came of each; what failed is a value here. Prefect sees one task.
+        """
+        return self._call_each(Batch(calls, at_most, stop_after))
+
+    def _perform_each(self, batch: Batch) -> Each[Outcome]:
+        made = {name: functools.partial(self._perform_again, arguments) for name, arguments in batch.calls.items()}
+        return do_each(self.title, made, at_most=batch.at_most, stop_after=batch.stop_after)
+
+    def _perform_again(self, arguments: tuple[Any, ...]) -> Outcome:
+        """With the further attempts after a passing fault that Prefect makes of a single act."""
+        again = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(1 + self.retries),
+            wait=tenacity.wait_fixed(AGAIN_AFTER_S),
+            retry=tenacity.retry_if_exception_type(TryAgain),
+            reraise=True,
+        )
+        return again(self.perform, *arguments)
+
     def perform(self, *args: P.args, **kwargs: P.kwargs) -> Outcome:
         """The act itself, without Prefect around it."""
         here, step = world(), step_of(self.function, self.title, args, kwargs)
         kept = here.journal.outcome(here.run.id, step.key) if here.journal else None
         if kept is not None:
             return Outcome(Effect(kept["summary"], kept["data"]), bool(kept["changed"]))
-        if here.lease is not None:
-            here.lease.check()
+        here.check_leases(str(step.arguments.get("host", "")))
         started = time.monotonic()
         intention = intention_of(here, step)
         effect = self.ask(*args, **kwargs)

@@ -73,7 +73,7 @@ def test_an_interrupt_is_clean(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     ("arguments", "word"),
     [
         (["frobnicate"], "frobnicate"),
-        (["run", "failover"], "TARGET"),
+        (["run", "failover", "--reason", "x"], "TARGET"),
         (["run", "failover", "orders-db"], "--reason"),
         (["runs", "--limit", "0"], "limit"),
         (["runs", "-o", "xml"], "xml"),
