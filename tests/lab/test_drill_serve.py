@@ -31,6 +31,7 @@ def serving(backup_lab: Lab, tmp_path: Path) -> Iterator[Serving]:
             yield serving
         finally:
             serving.stop()
+            serving.command("wal", SERVICE, "--stop")
             for one in made.journal.list_runs(procedure="drill-restore"):
                 sweep(backup_lab, one)
 

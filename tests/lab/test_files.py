@@ -37,7 +37,8 @@ head -c 3000000 /dev/urandom > conf.d/random; truncate -s 300M holes && echo end
 mkfifo pipe; touch -d '2020-02-02 02:02:02.123456789 UTC' main.conf conf.d/random
 python3 -c 'import os; os.setxattr("setuid", "user.note", b"kept")'
 """
-SHOW = r"""cd "$1" && find . \( -type p -o -printf '%p|%y|%m|%U:%G|%s|%l|%T@\n' \) | grep -v '^./pipe' | sort
+SHOW = r"""cd "$1" && find . \( -type p -o -type d -printf '%p|%y|%m|%U:%G|%T@\n' -o -printf '%p|%y|%m|%U:%G|%s|%l|%T@\n' \) |
+    grep -v '^./pipe' | sort
 find . -type f -print0 | sort -z | xargs -0 sha256sum"""
 
 
