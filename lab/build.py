@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 
 def build(
-    name: str, plain_hosts: Sequence[str], say: Say, *, sync: bool, supervisor: bool, systemd: bool,
+    name: str, plain_hosts: Sequence[str], say: Say, *, databases: bool, sync: bool, supervisor: bool, systemd: bool,
     wal_level: str, disk_mb: int, version: int | None, backups: bool, backup_disk_mb: int,
 ) -> Layout:  # fmt: skip
     """Raise a lab. What a failed or killed attempt left is taken away first. Raises Refused if it is up already."""
@@ -29,7 +29,9 @@ def build(
         check_systemd()
     os.umask(0o022)  # hosts share this machine's accounts: what they must read is readable
     base, name, plain = base_dir(), checked_name(name), checked_hosts(plain_hosts)
-    server_dir, server_version = find_postgres(version)
+    if not databases:
+        check_plain(plain, systemd=systemd, backups=backups)
+    server_dir, server_version = find_postgres(version) if databases else (Path("/nonexistent"), 0)
     with locked(base / f".{name}.lock"):
         if (base / name / "ready").exists():
             raise Refused(f"the lab {name} is up already", f"recoverd lab down --name {name}")
@@ -37,7 +39,7 @@ def build(
         options = {"sync": sync, "supervisor": supervisor, "systemd": systemd, "disk_mb": disk_mb}
         options |= {"backups": backups, "backup_disk_mb": backup_disk_mb}
         layout = Layout(
-            name=name, base=base, number=0, plain_hosts=plain, server_dir=server_dir, server_version=server_version,
+            name=name, base=base, number=0, plain_hosts=plain, cluster=databases, server_dir=server_dir, server_version=server_version,
             ipv6=has_ipv6(), wal_level=wal_level, disk="loop" if Path("/dev/loop-control").exists() else "tmpfs", **options,
         )  # fmt: skip
         try:
@@ -60,14 +62,18 @@ def raise_lab(layout: Layout, say: Say) -> Layout:
     if layout.backups:
         keys.make_backup_keys(layout)
     hosts = list(layout.hosts.values())
-    say(f"starting {', '.join(layout.hosts)} on {layout.subnet}")
+    named = ", ".join(layout.hosts) if len(hosts) <= 12 else f"{len(hosts)} hosts"
+    say(f"starting {named} on {layout.subnet}")
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda host: boot(layout, host), hosts))
     machine.write_known_hosts(layout)
     inventory.write(layout)
     network.check_switch(layout)
-    say(f"creating the PostgreSQL {layout.server_version} cluster: primary {layout.databases[0].name}, two standbys")
-    cluster.create(layout)
+    if layout.cluster:
+        say(
+            f"creating the PostgreSQL {layout.server_version} cluster: primary {layout.databases[0].name}, two standbys"
+        )
+        cluster.create(layout)
     for host in hosts:
         machine.wait_for_ssh(host)
     if layout.backups:
@@ -92,6 +98,16 @@ def make_account(layout: Layout, say: Say) -> None:
         call(["useradd", "--system", "--home-dir", cluster.HOME, "--shell", "/bin/sh", "postgres"], state=layout.state)
     for path in (Path("/var/lib/recoverd"), Path(cluster.HOME), Path("/mnt"), Path("/srv")):
         path.mkdir(exist_ok=True)
+
+
+def check_plain(hosts: Sequence[str], *, systemd: bool, backups: bool) -> None:
+    """Raises Invalid if a lab without databases cannot be as it is asked for."""
+    if not hosts:
+        raise Invalid(
+            "a lab without databases has the hosts that are named, and none is", "name some, as with --hosts 5"
+        )
+    if systemd or backups:
+        raise Invalid("systemd and backups belong to the database hosts", "leave them out, or have databases")
 
 
 def checked_hosts(names: Sequence[str]) -> tuple[str, ...]:

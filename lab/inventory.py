@@ -64,6 +64,8 @@ def render(name: str, text: str, layout: Layout) -> str:
     """A file of the default lab's inventory, as it reads for another lab."""
     default = Layout(name=DEFAULT_NAME, base=DEFAULT_BASE, number=DEFAULT_NUMBER)
     text = text.replace(str(default.state), str(layout.state)).replace(f"{default.prefix}.", f"{layout.prefix}.")
+    if not layout.cluster:
+        return plain(name, text, layout)
     more = {"backups": tuple(BACKUP_OCTETS) if layout.backups else (), "others": layout.plain_hosts}
     if name == "hosts.yaml":
         for group, hosts in more.items():
@@ -75,3 +77,13 @@ def render(name: str, text: str, layout: Layout) -> str:
     if name == "services.yaml" and layout.systemd:
         text = re.sub(r"control: \{.*\}", f"control: {{kind: systemd, unit: {layout.unit}}}", text)
     return text
+
+
+def plain(name: str, text: str, layout: Layout) -> str:
+    """A file of an inventory, with a lab's own paths already, for hosts that have no databases."""
+    if name == "hosts.yaml":
+        lines = [f"        {host.name}: {{ansible_host: {host.address}}}\n" for host in layout.hosts.values()]
+        return f"{text.partition('  children:')[0]}  children:\n    web:\n      hosts:\n{''.join(lines)}"
+    if name == "fencing.yaml":
+        return re.sub(r"plugs: \{.*\}", f"plugs: {{{', '.join(f'{host}: {host}' for host in layout.hosts)}}}", text)
+    return {"services.yaml": "services: {}\n", "alerts.yaml": text.partition("routes:")[0]}.get(name, text)

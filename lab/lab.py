@@ -7,7 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab import build, cluster, faults, machine, s3, teardown
+from lab import build, cluster, faults, guests, machine, s3, teardown
+from lab.guests import Guest, GuestKind
 from lab.layout import DEFAULT_NAME, Host, Layout, base_dir, checked_name
 from lab.roles import writers
 from lab.shell import Ran
@@ -22,6 +23,7 @@ def up(
     name: str = DEFAULT_NAME,
     *,
     hosts: Sequence[str] = (),
+    databases: bool = True,
     sync: bool = False,
     supervisor: bool = False,
     systemd: bool = False,
@@ -36,7 +38,8 @@ def up(
 
     Args:
         name: Up to 8 small letters and digits. The default lab has the network 10.77.0.0/24, others find a free one.
-        hosts: Names of more hosts, without a database.
+        hosts: Names of more hosts, without a database; up to 200.
+        databases: False leaves PostgreSQL out, with db-1 to db-3 and app-1: `hosts` are all there is.
         sync: Commits wait for any one standby.
         supervisor: A dead postmaster is started again in place. None starts at the boot of its host.
         systemd: systemd is the first process of database hosts; PostgreSQL is a unit with Restart=always.
@@ -52,7 +55,7 @@ def up(
         Refused: The lab is up already, or the machine lacks something; the error names what and the apt package.
     """
     layout = build.build(
-        name, hosts, say, sync=sync, supervisor=supervisor, systemd=systemd, wal_level=wal_level, disk_mb=disk_mb,
+        name, hosts, say, databases=databases, sync=sync, supervisor=supervisor, systemd=systemd, wal_level=wal_level, disk_mb=disk_mb,
         version=postgresql, backups=backups, backup_disk_mb=backup_disk_mb,
     )  # fmt: skip
     return Lab(layout)
@@ -125,6 +128,14 @@ class Lab:
         return machine.run(
             self.layout, self.host(host), command, user=user, timeout_s=timeout_s, check=check, stdin=stdin
         )
+
+    def add_guest(self, host: str, kind: GuestKind = "routed") -> Guest:
+        """Give a host a guest with a network of its own, up until the host's power is cut; see `guests.add`."""
+        return guests.add(self.layout, self.host(host), kind)
+
+    def run_in(self, guest: Guest, command: Sequence[str] | str, *, timeout_s: float = 20, check: bool = True) -> Ran:
+        """Run an argument list, or a script for `sh`, in a guest's network. Raises CommandFailed, TimedOut."""
+        return guests.run(self.layout, guest, command, timeout_s=timeout_s, check=check)
 
     def status(self) -> LabStatus:
         """What every host is and does now."""

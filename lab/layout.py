@@ -22,8 +22,9 @@ CLIENT_HOSTS = ("app-1",)
 OCTETS = {"db-1": 11, "db-2": 12, "db-3": 13, "app-1": 21}
 BACKUP_HOST, S3_HOST = "backup-1", "s3-1"
 BACKUP_OCTETS = {BACKUP_HOST: 22, S3_HOST: 23}
-FIRST_PLAIN_OCTET = 31
-MOST_PLAIN_HOSTS = 60
+VIRTUAL_OCTET = 100
+PLAIN_OCTETS = tuple(octet for octet in range(31, 232) if octet != VIRTUAL_OCTET)
+MOST_PLAIN_HOSTS = len(PLAIN_OCTETS)  # 200; what is above is for guests
 SERVICE = "orders-db"
 DATABASE = "orders"
 BUCKET = "orders-backups"
@@ -118,6 +119,7 @@ class Layout(BaseModel):
         base: The directory of all labs.
         number: Third byte of the subnet, 10.77.<number>.0/24.
         plain_hosts: Names of hosts without a database beside the standard four.
+        cluster: Whether the standard four are there: the database hosts and their client.
         sync: Whether commits wait for one standby.
         supervisor: Whether a dead postmaster is started again in place.
         systemd: Whether systemd is the first process of database hosts, with PostgreSQL as a unit.
@@ -137,6 +139,7 @@ class Layout(BaseModel):
     base: Path
     number: int
     plain_hosts: tuple[str, ...] = ()
+    cluster: bool = True
     sync: bool = False
     supervisor: bool = False
     systemd: bool = False
@@ -188,13 +191,14 @@ class Layout(BaseModel):
     @property
     def virtual_address(self) -> str:
         """The address of the service, without its prefix length."""
-        return f"{self.prefix}.100"
+        return f"{self.prefix}.{VIRTUAL_OCTET}"
 
     @cached_property
     def hosts(self) -> dict[str, Host]:
         """All hosts by name, database hosts first."""
         sites = BACKUP_OCTETS if self.backups else {}
-        octets = OCTETS | sites | {name: FIRST_PLAIN_OCTET + i for i, name in enumerate(self.plain_hosts)}
+        plain = dict(zip(self.plain_hosts, PLAIN_OCTETS, strict=False))
+        octets = (OCTETS if self.cluster else {}) | sites | plain
         return {
             name: Host(lab=self.name, name=name, octet=octet, number=self.number, state=self.state)
             for name, octet in octets.items()

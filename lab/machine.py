@@ -48,9 +48,10 @@ def prepare(layout: Layout, host: Host) -> None:
         (host.dir / name).mkdir(parents=True, exist_ok=True)
     for name in host.disks:
         make_disk(layout, host, name)
-    (host.dir / "postgresql/programs").mkdir()
-    (host.dir / "postgresql/server").symlink_to(Path("programs") / layout.server_dir.relative_to(layout.programs))
-    (host.dir / "programs").write_text(f"{layout.programs}\n")
+    if layout.cluster:
+        (host.dir / "postgresql/programs").mkdir()
+        (host.dir / "postgresql/server").symlink_to(Path("programs") / layout.server_dir.relative_to(layout.programs))
+        (host.dir / "programs").write_text(f"{layout.programs}\n")
     make_etc(layout, host)
     (host.dir / "root").chmod(0o700)
     (host.dir / "root/.ssh").chmod(0o700)
@@ -101,6 +102,7 @@ def make_etc(layout: Layout, host: Host) -> None:
         "resolv.conf",
     ):  # a link or a bind mount of the machine's would be written through
         (etc / name).unlink(missing_ok=True)
+    (etc / "rcS.d").mkdir(exist_ok=True)
     (etc / "resolv.conf").touch()  # there is no name server in here: an empty list fails at once
     (etc / "hostname").write_text(f"{host.name}\n")
     peers = "".join(f"{peer.address} {peer.name}\n" for peer in layout.hosts.values())

@@ -67,7 +67,7 @@ def write_cable(layout: Layout, host: Host) -> None:
 def check_switch(layout: Layout) -> None:
     """Raises Refused if the machine's packet filter stands between the hosts, as it does where Docker runs."""
     filters = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
-    first, second, *_ = layout.hosts.values()
+    first, *_, second = [*layout.hosts.values()] * 2
     probe = ["ip", "netns", "exec", first.namespace, "bash", "-c", f": </dev/tcp/{second.address}/22"]
     for _attempt in range(20):
         if call(["timeout", "2", *probe], state=layout.state, check=False).ok:

@@ -36,7 +36,12 @@ class HostStatus(BaseModel):
 
 
 class LabStatus(BaseModel):
-    """A lab."""
+    """A lab.
+
+    Attributes:
+        virtual_address: The service's address; empty in a lab without databases.
+        postgresql_version: Major version of its servers; 0 in a lab without databases.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,7 +65,7 @@ def survey(layout: Layout) -> LabStatus:
         inventory=layout.state / "inventory",
         subnet=layout.subnet,
         controller=layout.controller,
-        virtual_address=f"{layout.virtual_address}/24",
+        virtual_address=f"{layout.virtual_address}/24" if layout.cluster else "",
         postgresql_version=layout.server_version,
         hosts=hosts,
     )

@@ -35,6 +35,12 @@ def up(
     host: Annotated[
         list[str] | None, typer.Option("--host", metavar="NAME", help="One more host, without a database.")
     ] = None,
+    hosts: Annotated[
+        int, typer.Option("--hosts", metavar="N", min=0, max=200, help="N more hosts: web-1 to web-N.")
+    ] = 0,
+    databases: Annotated[
+        bool, typer.Option("--databases/--no-databases", help="Whether db-1 to db-3 and app-1 are there.")
+    ] = True,
     sync: Annotated[bool, typer.Option("--sync", help="Commits wait for any one standby.")] = False,
     supervisor: Annotated[bool, typer.Option("--supervisor", help="A dead postmaster is started again.")] = False,
     systemd: Annotated[
@@ -56,9 +62,11 @@ def up(
     """Raise a lab: db-1 (primary), db-2 and db-3 (standbys), app-1. Takes about 3 s and needs root."""
     import lab
 
+    more = [f"web-{i + 1}" for i in range(hosts)]
     made = lab.up(
-        name, hosts=host or (), sync=sync, supervisor=supervisor, systemd=systemd, wal_level=wal_level.value, disk_mb=disk_mb,
-        backups=backups, backup_disk_mb=backup_disk_mb, postgresql=postgresql, say=note,
+        name, hosts=[*(host or ()), *more], databases=databases, sync=sync, supervisor=supervisor,
+        systemd=systemd, wal_level=wal_level.value, disk_mb=disk_mb, backups=backups,
+        backup_disk_mb=backup_disk_mb, postgresql=postgresql, say=note,
     )  # fmt: skip
     note(f"its inventory: recoverd --inventory {made.inventory} check")
     _show(made.name, output)
@@ -119,8 +127,10 @@ def _show(name: str, output: Format) -> None:
     data = found.model_dump(mode="json")
 
     def table() -> None:
-        write(f"lab {found.name}: {found.subnet}, service address {found.virtual_address}, inventory {found.inventory}")
+        service = f" service address {found.virtual_address}," if found.virtual_address else ""
+        write(f"lab {found.name}: {found.subnet},{service} inventory {found.inventory}")
+        columns = ("postgresql", "virtual_address") if found.virtual_address else ()
         s3 = ("s3",) if any(host.s3 != "none" for host in found.hosts) else ()
-        rows_table(data["hosts"], ("name", "address", "power", "postgresql", *s3, "virtual_address", "faults"))
+        rows_table(data["hosts"], ("name", "address", "power", *columns, *s3, "faults"))
 
     emit(data, output, table)

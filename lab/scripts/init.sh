@@ -28,8 +28,10 @@ mount --bind /mnt/etc /etc
 mount --bind /mnt/recoverd /var/lib/recoverd
 mount --rbind /mnt/srv /srv
 mount --bind /mnt/postgresql /var/lib/postgresql
-read -r programs </mnt/programs
-mount -o bind,ro "$programs" /var/lib/postgresql/programs
+if [ -f /mnt/programs ]; then
+    read -r programs </mnt/programs
+    mount -o bind,ro "$programs" /var/lib/postgresql/programs
+fi
 if [ -f /mnt/weed ]; then
     read -r weed </mnt/weed
     mount -o bind,ro "$weed" /etc/seaweedfs/weed
@@ -57,6 +59,10 @@ mv /mnt/init.new /mnt/init
 umount -l /mnt
 
 [ ! -f /etc/recoverd-lab/systemd.sh ] || exec sh /etc/recoverd-lab/systemd.sh "$state"
+# Of the scripts of a boot only what recoverd put there: the others in this copy of /etc are the machine's own.
+for script in /etc/rcS.d/S??recoverd-*; do
+    [ ! -x "$script" ] || "$script" start || echo "$script failed" >&2
+done
 if [ -f /etc/recoverd-lab/supervise.sh ]; then
     setpriv --reuid=postgres --regid=postgres --init-groups sh /etc/recoverd-lab/supervise.sh &
 fi

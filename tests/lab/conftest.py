@@ -56,6 +56,18 @@ def backup_lab(_labs: dict[str, Lab]) -> Lab:
     return healthy(_labs, lab_name("b"), lambda name: up(name, backups=True))
 
 
+@pytest.fixture
+def ward_lab(_labs: dict[str, Lab]) -> Lab:
+    """Five hosts without databases, whole and with an empty packet filter, for what isolates, contains and examines."""
+    name, hosts = lab_name("w"), tuple(f"web-{i}" for i in range(1, 6))
+    if name not in _labs or any(host.faults or host.power == "off" for host in _labs[name].status().hosts):
+        Lab.remove(name)
+        _labs[name] = up(name, hosts=hosts, databases=False)
+    for host in hosts:
+        _labs[name].run(host, "rm -rf /var/lib/recoverd/* /etc/rcS.d/S??recoverd-*; nft flush ruleset")
+    return _labs[name]
+
+
 def healthy(labs: dict[str, Lab], name: str, build: Callable[[str], Lab]) -> Lab:
     if name not in labs or not is_healthy(labs[name]):
         Lab.remove(name)
