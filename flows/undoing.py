@@ -12,8 +12,13 @@ from tasks.views import Facts
 KINDS = ("step.intended", "step.done", "step.undone")
 """What of a run's record counts for taking it back."""
 
-HALF_DONE = {"put_in_place": "tasks.replacing:put_back"}
-"""Steps that a host may bring to their end after the run has ended, by what takes them back in whatever state they are."""
+HALF_DONE = {
+    "put_in_place": "tasks.replacing:put_back",
+    "contain_interfaces": "tasks.aws_interfaces:put_groups_back",
+    "leave_balancer": "tasks.entry_points:enter_balancer",
+    "leave_balancers": "tasks.aws_balancers:enter_balancers",
+}
+"""Steps that may have been done in part, or come to their end after the run has; by what takes them back in any state."""
 
 
 class Undoing(Facts):

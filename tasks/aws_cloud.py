@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tenacity
 
@@ -27,12 +27,20 @@ LIMIT_S = 90.0
 
 def settings_of(host: str) -> AwsIsolation:
     """The `aws` block of a host's zone. Raises Invalid where it has none."""
-    zone = world().inventory.zone_of(host)
+    zone = zone_of(host)
     if zone.aws is None:
         raise Invalid(
-            f"the zone {zone.name} of {host} says nothing of AWS", "give it an aws block in isolation.yaml, or no layer aws"
+            f"the zone {zone.name} of {host} says nothing of AWS",
+            "give it an aws block in isolation.yaml, or no layer aws",
         )
-    return zone.aws
+    found: AwsIsolation = zone.aws
+    return found
+
+
+def zone_of(host: str) -> Any:
+    """The zone of isolation.yaml that a host is in."""
+    inventory: Any = world().inventory
+    return inventory.zone_of(host)
 
 
 def cloud(host: str) -> Aws:
@@ -44,7 +52,7 @@ def management_of(host: str) -> tuple[Network, ...]:
     """The networks that must keep reaching the SSH of a host in containment; none where everything is cut."""
     if settings_of(host).management == "cut":
         return ()
-    given = world().inventory.zone_of(host).management
+    given = zone_of(host).management
     return tuple(sorted({ip_network(one, strict=False) for one in given}, key=lambda one: (one.version, one)))
 
 
@@ -84,5 +92,7 @@ def until(question: Callable[[], T], what: str, limit_s: float = SHOWN_WITHIN_S)
     )
     answer = waiting(question)
     if not answer:
-        raise Unproven(f"AWS does not show within {limit_s:g} s that {what}", "look in the AWS console, then resume the run")
+        raise Unproven(
+            f"AWS does not show within {limit_s:g} s that {what}", "look in the AWS console, then resume the run"
+        )
     return answer

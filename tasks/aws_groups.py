@@ -15,7 +15,7 @@ from recoverd.connections.aws_calls import Aws
 from recoverd.connections.aws_errors import AwsRefused
 from recoverd.errors import Look, Refused
 from recoverd.step import Effect, act
-from tasks.aws_cloud import LIMIT_S, Network, cloud, contained_name, management_of, settings_of, tags, tagged, until
+from tasks.aws_cloud import LIMIT_S, Network, cloud, contained_name, management_of, settings_of, tagged, tags, until
 
 Rule = tuple[str, str, int, int, str]
 """Direction (in, out), protocol, first and last port, network or group."""
@@ -24,6 +24,12 @@ SSH_PORT = 22
 EVERYTHING = ("0.0.0.0/0", "::/0")
 _NOT_YET = ("InvalidGroup.NotFound", "InvalidGroupId.Malformed")
 _ID = "sg-"
+_CHANGES = {
+    ("authorize", "in"): "authorize_security_group_ingress",
+    ("authorize", "out"): "authorize_security_group_egress",
+    ("revoke", "in"): "revoke_security_group_ingress",
+    ("revoke", "out"): "revoke_security_group_egress",
+}
 
 
 def open_rules() -> frozenset[Rule]:
@@ -44,10 +50,21 @@ def group_ids(host: str, vpc: str) -> tuple[str, str]:
         if (vpc, name) not in aws.known:
             group = _group(aws, vpc, name)
             if group is None:
-                raise Look(f"{vpc} has no security group {name}", "somebody removed it: resume the run to make it again")
+                raise Look(
+                    f"{vpc} has no security group {name}", "somebody removed it: resume the run to make it again"
+                )
             aws.known[vpc, name] = group["GroupId"]
         found.append(aws.known[vpc, name])
     return found[0], found[1]
+
+
+def contained_id(host: str, vpc: str) -> str:
+    """Id of the containment group; empty where it is not there (yet)."""
+    aws, name = cloud(host), contained_name(host)
+    if (vpc, name) in aws.known:
+        return aws.known[vpc, name]
+    group = _group(aws, vpc, name)
+    return str(group["GroupId"]) if group else ""
 
 
 def wrong_rules(host: str, vpc: str) -> tuple[str, ...]:
@@ -138,26 +155,14 @@ def _create(aws: Aws, host: str, vpc: str, name: str) -> dict[str, Any]:
 
 
 def _change(aws: Aws, group: str, verb: str, rules: frozenset[Rule]) -> None:
-    for way, operation in (("in", f"{verb}_security_group_ingress"), ("out", f"{verb}_security_group_egress")):
-        some = sorted(rule for rule in rules if rule[0] == way)
-        if some:
-            _call(aws, operation, group, [_permission(rule) for rule in some])
-
-
-def _call(aws: Aws, operation: str, group: str, permissions: list[dict[str, Any]]) -> None:
-    known = {"GroupId": group, "IpPermissions": permissions}
-    try:
-        if operation == "authorize_security_group_ingress":
-            aws.call("ec2", "authorize_security_group_ingress", not_yet=_NOT_YET, **known)
-        elif operation == "authorize_security_group_egress":
-            aws.call("ec2", "authorize_security_group_egress", not_yet=_NOT_YET, **known)
-        elif operation == "revoke_security_group_ingress":
-            aws.call("ec2", "revoke_security_group_ingress", not_yet=_NOT_YET, **known)
-        else:
-            aws.call("ec2", "revoke_security_group_egress", not_yet=_NOT_YET, **known)
-    except AwsRefused as error:
-        if error.code not in {"InvalidPermission.Duplicate", "InvalidPermission.NotFound"}:
-            raise  # those two: another run was as quick as this one
+    for way in ("in", "out"):
+        some = [_permission(rule) for rule in sorted(rules) if rule[0] == way]
+        try:
+            if some:
+                aws.call("ec2", _CHANGES[verb, way], not_yet=_NOT_YET, GroupId=group, IpPermissions=some)
+        except AwsRefused as error:
+            if error.code not in {"InvalidPermission.Duplicate", "InvalidPermission.NotFound"}:
+                raise  # those two: another run was as quick as this one
 
 
 def _permission(rule: Rule) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -93,7 +94,7 @@ def look_up_instances(about: str, hosts: tuple[str, ...]) -> Instances:
     by_place: dict[AwsIsolation, list[str]] = defaultdict(list)
     for host in hosts:
         by_place[settings_of(host)].append(host)
-    found = together({place: lambda place=place, some=some: _look_up(place, some) for place, some in by_place.items()})  # type: ignore[misc]
+    found = together({place: partial(_look_up, place, some) for place, some in by_place.items()})
     by_host = {one.host: one for some in found.values() for one in some}
     return Instances(found=tuple(by_host[host] for host in hosts))
 

@@ -113,7 +113,8 @@ class Aws:
     def _own_session(self) -> Any:
         import boto3  # half a second, and most runs talk to no AWS
 
-        given, keys = self.settings.credentials, {}
+        given = self.settings.credentials
+        keys: dict[str, Any] = {}
         if given.access_key is not None and given.secret_key is not None:
             keys = {
                 "aws_access_key_id": given.access_key.resolve(),

@@ -77,7 +77,9 @@ class AwsIsolation(Model):
         description="the role of the instance: taken from it; with its own older sessions denied (`revoke-own`), or all "
         "older sessions of the role (`revoke`, refused where anybody else has the role)",
     )
-    metadata: Literal["off", "keep"] = Field("off", description="the instance metadata service, which hands out credentials")
+    metadata: Literal["off", "keep"] = Field(
+        "off", description="the instance metadata service, which hands out credentials"
+    )
     protect: bool = Field(
         True, description="whether termination protection is set, and a shutdown from within only stops the instance"
     )
