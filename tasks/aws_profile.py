@@ -210,9 +210,9 @@ def _trusted(trust: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _instances_with(aws: Aws, profile: str) -> Iterator[str]:
-    wanted = [{"Name": "iam-instance-profile.arn", "Values": [profile]}]
-    for group in aws.pages("ec2", "describe_instances", "Reservations", Filters=wanted):
-        yield from (one["InstanceId"] for one in group["Instances"] if one["State"]["Name"] != "terminated")
+    for one in aws.pages("ec2", "describe_iam_instance_profile_associations", "IamInstanceProfileAssociations"):
+        if one["IamInstanceProfile"]["Arn"] == profile and one["State"] in _LIVE:
+            yield str(one["InstanceId"])
 
 
 def _associated(aws: Aws, instance: str) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 Where moto 5.2 differs from AWS, and what so cannot be proven here:
 
 - Security groups and network ACLs are kept and enforce nothing: no packet is ever stopped.
-- Every change shows at once. AWS may show the old state for seconds; `LateEc2` in test_aws_isolation.py stands for that.
+- Every change shows at once. AWS may show the old state for seconds; test_what_aws_shows_late_is_waited_for stands for that.
 - `describe_instances` shows no groups after an interface's change; AWS does, a little later. Both are why each interface is asked.
 - Groups that `run_instances` is given for the instance stay on all its interfaces for ever: here they are given to the interface.
 - A group that an interface stands on can be deleted; AWS refuses that.
@@ -25,15 +25,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
+import pytest
 from moto import mock_aws
 
 from recoverd.connections import Connections
+from recoverd.connections.aws_calls import Aws
 from recoverd.errors import RecoverdError
 from recoverd.inventory.isolation_aws import AwsIsolation
 from recoverd.journal import Journal, RunRow
 from recoverd.step import Act, Outcome
 from recoverd.world import World, entered
 
+IMAGE = "ami-03cf127a"  # one that moto knows
+CHANGES = ("create", "modify", "authorize", "revoke", "replace", "dis", "associate", "put", "enter", "deregister")
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -80,12 +84,18 @@ class Account:
     groups: list[str]
     instances: dict[str, str] = field(default_factory=dict)
     journal: Journal | None = None
+    connections: Connections | None = None
+
+    def close(self) -> None:
+        """End what runs have opened."""
+        for one in (self.journal, self.connections):
+            if one is not None:
+                one.close()
 
     def add(self, host: str, subnet: int = 0) -> str:
         """A host with an instance behind it."""
-        image = client("ec2").describe_images()["Images"][0]["ImageId"]
         made = client("ec2").run_instances(
-            ImageId=image,
+            ImageId=IMAGE,
             MinCount=1,
             MaxCount=1,
             NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": self.subnets[subnet], "Groups": self.groups}],
@@ -130,17 +140,39 @@ class Account:
             with journal.transaction() as tx:
                 row = tx.create_run(procedure, "hosts", trigger="hand", requester="ann", reason="x", options=options)
         inventory: Any = self.place
-        connections = Connections(inventory)
-        with entered(World(row, inventory, journal, connections)) as here:
+        self.connections = self.connections or Connections(
+            inventory
+        )  # a client of EC2 takes a quarter of a second to make
+        with entered(World(row, inventory, journal, self.connections)) as here:
             yield here
-        connections.close()
 
 
-@contextmanager
-def account() -> Iterator[None]:
-    """An empty account."""
+@pytest.fixture
+def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """An account of its own."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    if not hasattr(Act, "each"):
+        monkeypatch.setattr(Act, "each", each, raising=False)
     with mock_aws():
-        yield
+        made = furnished(tmp_path)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Every call that changes something, in order."""
+    made: list[tuple[str, dict[str, Any]]] = []
+    once = Aws._once
+
+    def noted(self: Aws, service: str, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        if operation.startswith(CHANGES):
+            made.append((operation, parameters))
+        return once(self, service, operation, parameters)
+
+    monkeypatch.setattr(Aws, "_once", noted)
+    return made
 
 
 def furnished(home: Path) -> Account:
