@@ -123,7 +123,9 @@ def _close_again(aws: Aws, instance: str, interface: Interface, opened: str) -> 
     if interface.groups == (opened,):
         return  # it was found open, as a killed run leaves it: there is nothing better to go back to
     try:
-        _set(aws, instance, interface, interface.groups)
+        now = interfaces_of(aws, [instance]).get(instance, ())
+        if any(one.id == interface.id and one.groups == (opened,) for one in now):
+            _set(aws, instance, interface, interface.groups)
     except RecoverdError as error:
         raise Look(
             f"{interface.id} may stand on {opened}, which lets everything through: {error.message}",

@@ -122,7 +122,11 @@ def test_revoking_a_whole_role_is_refused_while_others_have_it_and_they_are_name
 def test_whoever_else_may_assume_the_role_counts_as_sharing_it(cloud: Account) -> None:
     cloud.add("web-1")
     cloud.profile("web", "web-1")
-    trust = {"Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::210987654321:root"}}]}
+    who = {"AWS": "arn:aws:iam::210987654321:root"}
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": who, "Action": "sts:AssumeRole"}],
+    }
     client("iam").update_assume_role_policy(RoleName="web", PolicyDocument=json.dumps(trust))
     cloud.set(instance_profile="revoke")
     with cloud.run(), pytest.raises(Refused, match=r"210987654321:root \(may assume web\)"):
