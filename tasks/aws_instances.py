@@ -64,6 +64,17 @@ class Instances(Facts):
         return next(one for one in self.found if one.host == host)
 
     @property
+    def known(self) -> tuple[Instance, ...]:
+        """Those that were found."""
+        return tuple(one for one in self.found if not one.problem)
+
+    @property
+    def lost(self) -> dict[str, Refused]:
+        """By host, why it has no instance that could be worked on."""
+        hint = f"name the instance in hosts.yaml: {INSTANCE_VARIABLE}: i-…"
+        return {one.host: Refused(f"{one.host}: {one.problem}", hint) for one in self.found if one.problem}
+
+    @property
     def summary(self) -> str:
         """One line for a timeline."""
         lost = [one for one in self.found if one.problem]
@@ -74,18 +85,10 @@ class Instances(Facts):
 def instances_of(hosts: tuple[str, ...]) -> Instances:
     """The instances of hosts: looked up once in a run. A name or an address that leads to another one later changes nothing.
 
-    Raises:
-        Refused: A host has none, or more than one.
+    A host that has none, or more than one, is in it with its problem.
     """
     about = sha256(",".join(hosts).encode()).hexdigest()[:12]
-    settled = settle_instances(about, look_up_instances(about, hosts))
-    lost = [one for one in settled.found if one.problem]
-    if lost:
-        raise Refused(
-            "; ".join(f"{one.host}: {one.problem}" for one in lost),
-            f"name the instance in hosts.yaml: {INSTANCE_VARIABLE}: i-…",
-        )
-    return settled
+    return settle_instances(about, look_up_instances(about, hosts))
 
 
 @observe("look up the instances of hosts in AWS", time_limit_s=120)

@@ -61,6 +61,8 @@ def look_at_isolation(about: str, found: Instances) -> AwsState:
 
 
 def _look(one: Instance) -> HostState:
+    if one.problem:
+        return HostState(host=one.host, problem=one.problem)
     try:
         return HostState(host=one.host, open=tuple(_open(one)))
     except RecoverdError as error:

@@ -17,8 +17,8 @@ from tasks.hosts import run_on
 
 ADDRESS_TIMEOUT_S = 15.0
 _TALK_S = 30.0
-DRAIN_LIMIT_S = 3700.0
-"""Of one act: the longest `drain_s` that an inventory may give, and the talking."""
+DRAIN_LIMIT_S = 180.0
+"""Of one act; twice that is more than the longest `drain_s` that an inventory may give, and the talking."""
 
 Before = Mapping[str, Any]
 

@@ -46,11 +46,13 @@ def apply(hosts: Sequence[str]) -> Done:
     """Isolate hosts.
 
     Raises:
-        Refused: Before the first change: an instance is not found, or others would be cut off too.
+        Refused: Before the first change: no instance is found, or others would be cut off too.
     """
     found = instances_of(tuple(hosts))
+    done, every = Done(faults=dict(found.lost)), found.known
+    if not every:
+        raise next(iter(found.lost.values()))
     refuse(found)
-    done, every = Done(), found.found
     done.do(
         protect_instance, _for(one for one in every if settings_of(one.host).protect and not one.spot), at_most=AT_MOST
     )
@@ -87,8 +89,8 @@ def refuse(found: Instances) -> None:
 @observe("look for what else an isolation in AWS would hit", time_limit_s=300.0)
 def observe_reasons(about: str, found: Instances) -> Reasons:
     """Who shares a subnet or a role with a host, and where nobody else serves."""
-    ids = tuple(one.id for one in found.found)
-    why = together({one.host: partial(_reasons, one, ids) for one in found.found}, at_most=AT_MOST)
+    ids = tuple(one.id for one in found.known)
+    why = together({one.host: partial(_reasons, one, ids) for one in found.known}, at_most=AT_MOST)
     return Reasons(why=tuple(line for some in why.values() for line in some))
 
 

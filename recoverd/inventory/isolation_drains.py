@@ -25,7 +25,7 @@ class HaproxyDrain(Model):
     )
     backends: tuple[str, ...] = Field((), description="backends; none: every one that has such a server")
     drain_s: float = Field(
-        5, ge=0, le=3600, description="seconds that sessions get to end by themselves; then they are cut"
+        5, ge=0, le=300, description="seconds that sessions get to end by themselves; then they are cut"
     )
 
     @field_validator("server")

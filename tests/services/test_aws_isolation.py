@@ -228,28 +228,76 @@ def test_what_aws_shows_late_is_waited_for(cloud: Account, monkeypatch: pytest.M
     assert set(map(tuple, cloud.groups_of("web-1").values())) == {(cloud.named("recoverd-contained")["GroupId"],)}
 
 
+def deadly(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The boundary `at` of the changes kills: each change has one before it reaches AWS, and one after."""
+    once, boundary = Aws._once, {"at": 0, "seen": 0}
+
+    def kills(self: Aws, service: str, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        if not operation.startswith(CHANGES):
+            return once(self, service, operation, parameters)
+        boundary["seen"] += 1
+        if boundary["seen"] == boundary["at"]:
+            raise Killed
+        answer = once(self, service, operation, parameters)
+        boundary["seen"] += 1
+        if boundary["seen"] == boundary["at"]:
+            raise Killed
+        return answer
+
+    monkeypatch.setattr(Aws, "_once", kills)
+    return boundary
+
+
+def test_a_release_that_is_killed_at_any_change_goes_on_and_puts_everything_back(
+    cloud: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.add("web-1")
+    arn = cloud.profile("web", "web-1")
+    cloud.set(snapshots=False, instance_profile="disassociate")
+    before = cloud.groups_of("web-1")
+    boundary, kills = deadly(monkeypatch), 0
+    while True:
+        boundary["at"] = 0
+        with cloud.run() as isolate:
+            assert not aws.apply(("web-1",)).faults
+        boundary.update(at=kills + 1, seen=0)
+        with cloud.run(procedure="release") as first:
+            try:
+                aws.release(("web-1",), isolate.run.id)
+                killed = False
+            except Killed:
+                killed = True
+        boundary["at"] = 0
+        with cloud.run(first.run):
+            assert not aws.release(("web-1",), isolate.run.id).faults
+        assert cloud.groups_of("web-1") == before
+        there = client("ec2").describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+        assert [one["IamInstanceProfile"]["Arn"] for one in there] == [arn]
+        if not killed:
+            break
+        kills += 1
+    assert kills >= 8
+
+
+def test_one_host_without_an_instance_is_a_fault_and_the_others_are_isolated(cloud: Account) -> None:
+    for host in ("web-1", "web-2"):
+        cloud.add(host)
+    cloud.place.hosts["web-2"].address = "10.9.9.9"
+    with cloud.run():
+        done = aws.apply(("web-1", "web-2"))
+        assert "no such instance" in done.faults["web-2"].message
+        assert set(done.faults) == {"web-2"}
+        assert aws.verify(("web-1", "web-2")).faults == {"web-2": "no such instance"}
+
+
 def test_a_kill_before_or_after_any_change_leaves_everything_to_be_done_exactly_once(
     cloud: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every change is killed in turn, before it reaches AWS and after; another process goes on, and a release ends it."""
-    once, boundary = Aws._once, {"at": 0, "seen": 0}
-
-    def deadly(self: Aws, service: str, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        if not operation.startswith(CHANGES):
-            return once(self, service, operation, parameters)
-        for moment in (0, 1):
-            boundary["seen"] += 1
-            if boundary["seen"] == boundary["at"]:
-                raise Killed
-            if moment == 0:
-                answer = once(self, service, operation, parameters)
-        return answer
-
+    boundary = deadly(monkeypatch)
     cloud.add("web-1")
     arn = cloud.profile("web", "web-1")
-    client("iam").create_role(RoleName="other", AssumeRolePolicyDocument="{}")
     before = cloud.groups_of("web-1")
-    monkeypatch.setattr(Aws, "_once", deadly)
     kills = 0
     while True:
         boundary.update(at=kills + 1, seen=0)
@@ -263,11 +311,12 @@ def test_a_kill_before_or_after_any_change_leaves_everything_to_be_done_exactly_
         if not killed:
             break
         kills += 1
-        with cloud.run(first.run):
-            assert not aws.apply(("web-1",)).faults
-            assert aws.verify(("web-1",)).faults == {}
-        wanted = [{"Name": "tag:recoverd:run", "Values": [first.run.id]}]
-        assert len(client("ec2").describe_snapshots(Filters=wanted)["Snapshots"]) == 1
+        if kills % 3:  # the others are released as they are
+            with cloud.run(first.run):
+                assert not aws.apply(("web-1",)).faults
+                assert aws.verify(("web-1",)).faults == {}
+            wanted = [{"Name": "tag:recoverd:run", "Values": [first.run.id]}]
+            assert len(client("ec2").describe_snapshots(Filters=wanted)["Snapshots"]) == 1
         with cloud.run(procedure="release"):
             assert not aws.release(("web-1",), first.run.id).faults
         assert cloud.groups_of("web-1") == before
