@@ -248,6 +248,7 @@ def deadly(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return boundary
 
 
+@pytest.mark.timeout(300)
 def test_a_release_that_is_killed_at_any_change_goes_on_and_puts_everything_back(
     cloud: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +291,7 @@ def test_one_host_without_an_instance_is_a_fault_and_the_others_are_isolated(clo
         assert aws.verify(("web-1", "web-2")).faults == {"web-2": "no such instance"}
 
 
+@pytest.mark.timeout(300)
 def test_a_kill_before_or_after_any_change_leaves_everything_to_be_done_exactly_once(
     cloud: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
