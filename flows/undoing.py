@@ -12,8 +12,24 @@ from tasks.views import Facts
 KINDS = ("step.intended", "step.done", "step.undone")
 """What of a run's record counts for taking it back."""
 
-HALF_DONE = {"put_in_place": "tasks.replacing:put_back"}
-"""Steps that a host may bring to their end after the run has ended, by what takes them back in whatever state they are."""
+HALF_DONE = {
+    "put_in_place": "tasks.replacing:put_back",
+    "contain_interfaces": "tasks.aws_interfaces:put_groups_back",
+    "cut_subnets": "tasks.aws_acl:open_subnets",
+    "leave_balancer": "tasks.entry_points:enter_balancer",
+    "leave_balancers": "tasks.aws_balancers:enter_balancers",
+    "protect_instance": "tasks.aws_protect:unprotect_instance",
+    "silence_metadata": "tasks.aws_protect:restore_metadata",
+    "stand_aside": "tasks.aws_scaling:return_to_service",
+}
+"""Steps that may have been done in part, or come to their end after the run has; by what takes them back in any state."""
+
+HALF_DONE_PLAIN = {
+    "deny_sessions": "tasks.aws_profile:allow_sessions",
+    "leave_address": "tasks.entry_points:hold_address",
+    "take_profile": "tasks.aws_profile:give_profile",
+}
+"""Likewise, for those that remember nothing."""
 
 
 class Undoing(Facts):
@@ -77,6 +93,9 @@ def read_backwards(entries: Iterable[Entry], by: str = "") -> UndoPlan:
         elif entry.kind == "step.intended" and (undo := HALF_DONE.get(entry.step.partition("(")[0])):
             arguments = {**entry.body["arguments"], "remembered": entry.body["remembered"]}
             done.setdefault(entry.step, {**entry.body, "undo": {"act": undo, "arguments": arguments}, "half": True})
+        elif entry.kind == "step.intended" and (undo := HALF_DONE_PLAIN.get(entry.step.partition("(")[0])):
+            plain = {"act": undo, "arguments": entry.body["arguments"]}
+            done.setdefault(entry.step, {**entry.body, "undo": plain, "half": True})
         elif entry.kind == "step.done" and entry.body.get("changed"):
             done.pop(entry.step, None)
             done[entry.step] = entry.body

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
+from recoverd.connections.aws_calls import Aws
 from recoverd.connections.s3 import S3
 from recoverd.connections.sql import Sql, server_parameters
 from recoverd.connections.ssh import Ssh
 from recoverd.errors import RecoverdError, TimedOut, Unreachable
 from recoverd.inventory import Host, Inventory, S3Site, Service
+from recoverd.inventory.isolation_aws import AwsIsolation
 
 T = TypeVar("T", Ssh, Sql)
 
@@ -38,6 +40,7 @@ class Connections:
         self._locks: dict[str, threading.Lock] = {}
         self._failed: dict[str, tuple[float, RecoverdError]] = {}
         self._buckets: dict[S3Site, S3] = {}
+        self._clouds: dict[AwsIsolation, Aws] = {}
         self._guard = threading.Lock()
         self._opened: Counter[str] = Counter()
         self._reused: Counter[str] = Counter()
@@ -91,6 +94,13 @@ class Connections:
                 self._buckets[site] = S3(site)
             return self._buckets[site]
 
+    def aws(self, settings: AwsIsolation) -> Aws:
+        """An account and region of AWS. Opens nothing yet, likewise."""
+        with self._guard:
+            if settings not in self._clouds:
+                self._clouds[settings] = Aws(settings)
+            return self._clouds[settings]
+
     def forget(self, host: str) -> None:
         """Close what is open to a host: it was powered off, or its server was stopped."""
         with self._guard:
@@ -138,8 +148,8 @@ class Connections:
     def close(self) -> None:
         """Close everything."""
         with self._guard:
-            gone: list[Ssh | Sql | S3] = [*self._open.values(), *self._buckets.values()]
-            self._open, self._buckets = {}, {}
+            gone: list[Ssh | Sql | S3 | Aws] = [*self._open.values(), *self._buckets.values(), *self._clouds.values()]
+            self._open, self._buckets, self._clouds = {}, {}, {}
         for connection in gone:
             connection.close()
 
