@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tenacity
 
 from recoverd.connections.aws_calls import Aws
 from recoverd.errors import Invalid, Unproven
+from recoverd.inventory.isolation import Zone
 from recoverd.inventory.isolation_aws import AwsIsolation
 from recoverd.world import world
 
@@ -33,14 +34,12 @@ def settings_of(host: str) -> AwsIsolation:
             f"the zone {zone.name} of {host} says nothing of AWS",
             "give it an aws block in isolation.yaml, or no layer aws",
         )
-    found: AwsIsolation = zone.aws
-    return found
+    return zone.aws
 
 
-def zone_of(host: str) -> Any:
+def zone_of(host: str) -> Zone:
     """The zone of isolation.yaml that a host is in."""
-    inventory: Any = world().inventory
-    return inventory.zone_of(host)
+    return world().inventory.zone_of(host)
 
 
 def cloud(host: str) -> Aws:

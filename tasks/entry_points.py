@@ -129,9 +129,7 @@ def enter_balancer(host: str, balancer: str, drain: str, remembered: Before) -> 
 
 def drains_of(host: str) -> tuple[HaproxyDrain, ...]:
     """The load balancers of a host's zone."""
-    inventory: Any = world().inventory
-    found: tuple[HaproxyDrain, ...] = inventory.zone_of(host).drains
-    return found
+    return world().inventory.zone_of(host).drains
 
 
 def drain_of(host: str, name: str) -> HaproxyDrain:

@@ -1,8 +1,8 @@
 """The layer AWS: an instance is kept, led out of what leads users to it, cut off, and loses its role.
 
-    protect → snapshots → load balancers → auto scaling → (drain) → security groups → network ACL → role → metadata
+    snapshots → load balancers → auto scaling → (drain) → security groups → network ACL → protection → role → metadata
 
-Snapshots come after the cut where the zone says `evidence: after`. One step that fails does not keep the others from
+Snapshots come at the end where the zone says `evidence: after`. One step that fails does not keep the others from
 being tried; the host counts as faulty all the same.
 """
 
@@ -53,9 +53,6 @@ def apply(hosts: Sequence[str]) -> Done:
     if not every:
         raise next(iter(found.lost.values()))
     refuse(found)
-    done.do(
-        protect_instance, _for(one for one in every if settings_of(one.host).protect and not one.spot), at_most=AT_MOST
-    )
     _snapshots(done, every, after=False)
     balanced = [one for one in every if settings_of(one.host).target_groups != "none"]
     done.do(leave_balancers, _for(balanced), at_most=AT_MOST)
@@ -63,6 +60,9 @@ def apply(hosts: Sequence[str]) -> Done:
     if any(outcome.changed for one in balanced for outcome in done.outcomes[one.host]) and not world().dry_run:
         observe_draining(_about(hosts), Instances(found=tuple(balanced)))
     _cut(done, every)
+    done.do(
+        protect_instance, _for(one for one in every if settings_of(one.host).protect and not one.spot), at_most=AT_MOST
+    )
     _disown(done, every)
     _snapshots(done, every, after=True)
     return done

@@ -19,8 +19,9 @@ from recoverd.errors import Refused
 if TYPE_CHECKING:
     from recoverd.inventory.isolation_aws import AwsIsolation
 
-ATTEMPTS = 8
-"""Attempts of one call: botocore's standard mode waits longer each time, up to 20 s, where AWS throttles."""
+ATTEMPTS = 5
+"""Attempts of one call: botocore's standard mode waits longer each time where AWS throttles. So an AWS that cannot be reached
+is known after a minute."""
 
 CONSISTENT_WITHIN_S = 30.0
 """What was just made in AWS may not be known everywhere yet: so long a call may say that it does not exist."""

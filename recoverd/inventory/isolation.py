@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from recoverd.inventory.base import Model, Port
+from recoverd.inventory.isolation_aws import AwsIsolation
+from recoverd.inventory.isolation_drains import HaproxyDrain
 
 Layer = Literal["entry-points", "firewall", "aws"]
 Evidence = Literal["first", "after", "none"]
@@ -66,6 +68,10 @@ class Zone(Model):
     protected_accounts: tuple[str, ...] = Field(
         (), description="accounts that are never locked, beside root and recoverd's own"
     )
+    drains: tuple[HaproxyDrain, ...] = Field(
+        (), description="load balancers in front of the hosts that recoverd reaches over SSH"
+    )
+    aws: AwsIsolation | None = Field(None, description="what is done in AWS, for the layer `aws`")
     policy: str = Field("default", description="the policy in policies.yaml that runs on these hosts go by")
 
     @field_validator("management", "dhcp")
@@ -86,6 +92,8 @@ class Zone(Model):
     def _each_layer_once(self) -> Zone:
         if len(set(self.layers)) < len(self.layers):
             raise ValueError("a layer is named twice")
+        if "aws" in self.layers and self.aws is None:
+            raise ValueError("the layer aws needs an aws block")
         return self
 
 

@@ -27,6 +27,8 @@ from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup, FilesRules
 from recoverd.inventory.hosts import Host
 from recoverd.inventory.isolation import Limit, Probes, Zone
+from recoverd.inventory.isolation_aws import AwsCredentials, AwsIsolation
+from recoverd.inventory.isolation_drains import HaproxyDrain
 from recoverd.inventory.matchers import Matcher
 from recoverd.inventory.people import Person, Role, Site
 from recoverd.inventory.pgbackrest import PgBackRest, Repository
@@ -67,7 +69,7 @@ FILES: dict[str, tuple[type[BaseModel], ...]] = {
         PgBackRest,
         Repository,
     ),
-    "isolation.yaml": (Zone, Limit, Probes),
+    "isolation.yaml": (Zone, Limit, Probes, HaproxyDrain, AwsIsolation, AwsCredentials),
     "any file": (SecretRef,),
 }
 BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"

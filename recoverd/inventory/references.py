@@ -40,6 +40,7 @@ REFERENCES = (
     Reference("backups", ("files", "*", "policy"), "policy"),
     Reference("isolation", ("zones", "*", "policy"), "policy"),
     Reference("isolation", ("zones", "*", "peers", "*"), "host"),
+    Reference("isolation", ("zones", "*", "drains", "*", "hosts", "*"), "host"),
 )
 
 

@@ -324,4 +324,4 @@ def test_a_kill_before_or_after_any_change_leaves_everything_to_be_done_exactly_
         assert cloud.groups_of("web-1") == before
         there = client("ec2").describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
         assert [one["IamInstanceProfile"]["Arn"] for one in there] == [arn]
-    assert kills >= 14
+    assert kills >= boundary["seen"] >= 10, "every change of a whole run was killed, the last run went through"

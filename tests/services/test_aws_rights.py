@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,32 @@ def test_throttling_is_waited_out_by_the_client_itself(cloud: Account, monkeypat
     assert made.call("ec2", "describe_vpcs")["Vpcs"]
     assert len(asked) == 3
     made.close()
+
+
+def test_a_role_is_assumed_and_assumed_again_before_it_ends(cloud: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.set(credentials={"assume_role": "arn:aws:iam::123456789012:role/recoverd", "external_id": {"env": "OUTSIDE"}})
+    monkeypatch.setenv("OUTSIDE", "a-word")
+    made, sessions = Aws(cloud.place.zone.aws), []  # type: ignore[arg-type]
+    own = Aws._role
+    monkeypatch.setattr(Aws, "_role", lambda self, session: sessions.append(own(self, session)) or sessions[-1])
+    for _ in range(2):
+        assert made.call("sts", "get_caller_identity")["Arn"].endswith("assumed-role/recoverd/recoverd")
+    assert len(sessions) == 1
+    made._until = datetime.now(timezone.utc)
+    made.call("sts", "get_caller_identity")
+    assert len(sessions) == 2
+    made.close()
+
+
+def test_without_credentials_the_error_says_where_to_name_them(
+    cloud: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    for credentials in ({}, {"profile": "no-such"}):
+        cloud.set(credentials=credentials)
+        with pytest.raises(NotAllowed, match="no AWS credentials") as caught:
+            Aws(cloud.place.zone.aws).call("ec2", "describe_vpcs")  # type: ignore[arg-type]
+        assert "isolation.yaml" in caught.value.hint

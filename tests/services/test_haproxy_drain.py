@@ -63,7 +63,7 @@ def test_open_sessions_get_their_time_and_what_is_left_then_is_cut(site: Site) -
 
 
 def test_a_host_without_sessions_is_not_waited_for(site: Site) -> None:
-    site.drain(drain_s=600)  # the test's own limit is shorter
+    site.drain(drain_s=300)  # the test's own limit is shorter
     with site.run():
         assert not entry_points.apply(("web-1",)).faults
 
