@@ -110,11 +110,11 @@ is_root_by_sudo() {
 }
 
 state() {
-    is_here || return 0
     [ ! -e "$kept/saved" ] || echo kept=1
     [ ! -e "$kept/runs/$RUN" ] || echo mine=1
     [ ! -e "$kept/releasing" ] || echo releasing=1
     for one in "$kept"/runs/*; do [ ! -e "$one" ] || echo "run:${one##*/}=1"; done
+    is_here || return 0
     ! is_shut || echo shut=1
     for file in $(key_files "$ACCOUNT"); do
         if [ -e "$file" ] || [ -L "$file" ]; then if is_its_own "$file"; then echo keys=1; else echo "shared=$file"; fi; fi

@@ -35,7 +35,7 @@ session_pids() {
 # kill all that the account owns in one sweep, which no fork escapes. Fails when some are left after LIMIT_S seconds.
 end_processes() {
     ended=0 turns=0 quiet=0
-    until=$(($(date +%s) + ${LIMIT_S:-20}))
+    ends_at=$(($(date +%s) + ${LIMIT_S:-20}))
     while [ "$quiet" -lt 2 ]; do
         pids=$(account_pids)
         if [ -z "$pids" ]; then quiet=$((quiet + 1)); continue; fi
@@ -44,7 +44,7 @@ end_processes() {
         kill -STOP $pids 2>/dev/null
         sweep
         kill -KILL $pids 2>/dev/null
-        [ "$(date +%s)" -lt "$until" ] || break
+        [ "$(date +%s)" -lt "$ends_at" ] || break
     done
     [ "$quiet" -ge 2 ] || { echo "processes of $ACCOUNT do not end: $(echo $pids | cut -c 1-200)" >&2; return 1; }
 }

@@ -24,7 +24,14 @@ _PRIVATE = {"etc": "/etc", "state": "/var/lib/recoverd", "spool": "/var/spool", 
 
 
 class PrivateHost:
-    """Scripts see the directories of the test where a host has its own."""
+    """Scripts see the directories of the test where a host has its own.
+
+    Attributes:
+        network: Whether it has a network, and rules, of its own; they are gone with each call, as by a boot.
+    """
+
+    network = False
+    state = _PRIVATE["state"]
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -41,6 +48,7 @@ class PrivateHost:
         """Run a shell script on the host, as its only process tree."""
         mounts = "".join(f"mount --bind {self.root}/{name} {place}\n" for name, place in _PRIVATE.items())
         argv = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private"]
+        argv += ["--net"] if self.network else []
         return subprocess.run(
             [*argv, "/bin/sh", "-s"], input=f"set -e\n{mounts}set +e\n{text}\n", capture_output=True, text=True,
             timeout=timeout_s, check=False,
