@@ -46,7 +46,9 @@ def check_block(host: str, networks: tuple[str, ...], seen: Mapping[str, str], m
     for network in networks:
         why, by_force = why_not_block(network, never)
         if why and not (by_force and world().run.options.get("force")):
-            more = "a person who may force it adds --force" if by_force else "name the attacker's addresses more narrowly"
+            more = (
+                "a person who may force it adds --force" if by_force else "name the attacker's addresses more narrowly"
+            )
             raise Refused(f"{host} must not block {network}: {why}", more)
 
 

@@ -76,7 +76,9 @@ def read_wish(options: Mapping[str, Any]) -> Wish:
             "contain needs accounts to lock, or addresses to block", "--accounts mallory --addresses 203.0.113.0/24"
         )
     if len(accounts) > MOST_ACCOUNTS or len(networks) > MOST_NETWORKS:
-        raise Invalid(f"at most {MOST_ACCOUNTS} accounts and {MOST_NETWORKS} networks at once", "split it into two runs")
+        raise Invalid(
+            f"at most {MOST_ACCOUNTS} accounts and {MOST_NETWORKS} networks at once", "split it into two runs"
+        )
     return Wish(
         accounts=accounts, networks=networks, for_s=read_time(options.get("for")), force=bool(options.get("force"))
     )
@@ -99,7 +101,9 @@ def read_networks(words: Collection[str]) -> tuple[str, ...]:
         try:
             found = ip_network(word.strip("[]"), strict=False)
         except ValueError as error:
-            raise Invalid(f"{word!r} is no address and no network", "for example 203.0.113.0/24 or 2001:db8::/32") from error
+            raise Invalid(
+                f"{word!r} is no address and no network", "for example 203.0.113.0/24 or 2001:db8::/32"
+            ) from error
         if isinstance(found, IPv4Network):
             four.append(found)
         else:
@@ -144,7 +148,10 @@ def why_not_lock(
         return f"{account} comes from a directory service, not from the host", False
     twins = sorted(name.removeprefix("twin:") for name in seen if name.startswith("twin:"))
     if twins:
-        return f"{account} has the uid of {', '.join(twins)}, whose processes would end with its own", login not in twins
+        return (
+            f"{account} has the uid of {', '.join(twins)}, whose processes would end with its own",
+            login not in twins,
+        )
     others = {name.removeprefix("sudoer:") for name in seen if name.startswith("sudoer:")} - {account, *locked_too}
     if "sudo" in seen and not others:
         return f"{account} is the last account with sudo", True

@@ -11,7 +11,10 @@ from private_host_kit import NEEDS_ROOT, PrivateHost
 
 from tasks.blocks import boot_script
 
-pytestmark = [NEEDS_ROOT, pytest.mark.skipif(shutil.which("nft") is None and not Path("/usr/sbin/nft").exists(), reason="nft")]
+pytestmark = [
+    NEEDS_ROOT,
+    pytest.mark.skipif(shutil.which("nft") is None and not Path("/usr/sbin/nft").exists(), reason="nft"),
+]
 LIST = "nft list ruleset\n"
 FOREIGN = "nft add table inet theirs\n"
 
@@ -27,7 +30,13 @@ def host(tmp_path: Path) -> PrivateHost:
 def call(
     host: PrivateHost, verb: str, before: str = "", after: str = "", **more: str
 ) -> subprocess.CompletedProcess[str]:
-    given = {"VERB": verb, "NETWORKS4": "203.0.113.0/24", "NETWORKS6": "2001:db8::/32", "FOR_S": "", "BOOT": boot_script()}
+    given = {
+        "VERB": verb,
+        "NETWORKS4": "203.0.113.0/24",
+        "NETWORKS6": "2001:db8::/32",
+        "FOR_S": "",
+        "BOOT": boot_script(),
+    }
     return host.run("block", before, after, **{**given, **more})
 
 

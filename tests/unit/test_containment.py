@@ -13,7 +13,9 @@ CONTROLLER = {"10.0.0.5": "which recoverd comes from", "192.0.2.0/28": "a manage
 
 
 def test_a_wish_names_each_account_and_network_once() -> None:
-    wish = read_wish({"accounts": "mallory, svc-old,mallory", "addresses": ["203.0.113.7/24", "2001:db8::/32"], "for": "4h"})
+    wish = read_wish(
+        {"accounts": "mallory, svc-old,mallory", "addresses": ["203.0.113.7/24", "2001:db8::/32"], "for": "4h"}
+    )
     assert wish.accounts == ("mallory", "svc-old")
     assert wish.networks == ("203.0.113.0/24", "2001:db8::/32")
     assert wish.for_s == 14400
