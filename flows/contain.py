@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from prefect import flow
+from pydantic import Field
 
 from flows.fence import note_summary
 from recoverd.errors import Look, RecoverdError, Refused
@@ -104,8 +105,8 @@ class Containable(Facts):
     """
 
     host: str
-    accounts: dict[str, dict[str, str]] = {}
-    firewall: dict[str, str] = {}
+    accounts: dict[str, dict[str, str]] = Field(default_factory=dict)
+    firewall: dict[str, str] = Field(default_factory=dict)
     problem: str = ""
 
 
