@@ -129,17 +129,15 @@ def test_a_release_that_was_killed_goes_on_where_it_stopped(host: PrivateHost) -
     assert host.sh(SHOWN).stdout == before
 
 
-FORKING = """
-as() { setpriv --reuid mallory --regid mallory --init-groups "$@"; }
-as setsid sh -c 'trap "" HUP TERM INT; grow() { while :; do (grow) & sleep 0.01; done; }; grow' >/dev/null 2>&1 &
-as setsid sh -c 'exec sleep 1000' &
-sleep 0.3
-"""
+FORKING = (
+    f"setpriv --reuid mallory --regid mallory --init-groups setsid python3 {Path(__file__).parents[1] / 'forking.py'} >/dev/null &\n"
+    "setsid sleep 1000 &\nsleep 0.5\n"
+)
 
 
 def test_processes_that_fork_while_they_are_ended_end_all_the_same(host: PrivateHost) -> None:
     left = "sleep 0.3; echo left:$(ps -o pid= -u mallory | wc -l) alive:$(kill -0 $! 2>/dev/null && echo yes)\n"
-    done = call(host, "lock", before=f"ulimit -p 400 2>/dev/null\n{FORKING}\nsetsid sleep 1000 &\n", after=left)
+    done = call(host, "lock", before=FORKING, after=left)
     assert done.returncode == 0, done.stderr
     assert "left:0 alive:yes" in done.stdout, done.stdout + done.stderr
     ended = next(one for one in facts(host) if one.startswith("ended="))
