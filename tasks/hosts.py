@@ -171,13 +171,3 @@ def _read_view(host: str, facts: Mapping[str, str]) -> HostView:
         enabled_at_boot=None if enabled is None else enabled.startswith("enabled"),
         free_bytes=int(facts["free_blocks"]) * int(facts["block_bytes"]) if "free_blocks" in facts else None,
     )
-
-
-def run_host(name: str, host: str, variables: Mapping[str, str], *, timeout_s: float) -> Completed:
-    """The same for a run on hosts: each host has an epoch of its own.
-
-    Raises:
-        RecoverdError: As `run_script`.
-    """
-    given = {"SERVICE": "host", "EPOCH": str(world().epoch), **variables}
-    return run_on(name, host, given, timeout_s=timeout_s)
