@@ -52,6 +52,8 @@ def carry_out(target: str) -> str:
     """The procedure itself; also what a plan walks through."""
     here = world()
     wish, hosts = read_wish(here.run.options), select(here.inventory, target)
+    if wish.force and here.run.trigger != "hand":
+        raise Refused("only a person overrules the rules of a containment", "start it by hand: recoverd run contain …")
     kept = guarded(hosts)
     seen = look_to_contain(hosts, wish.accounts, wish.networks)
     judged = judge(seen, wish, kept)
