@@ -202,7 +202,7 @@ def test_infected_files_go_into_quarantine_and_the_second_scan_proves_it(
     assert run.state == "succeeded", run.summary
     assert "1 file of web-3 below /srv/www: nothing found" in run.summary
     assert ward_lab.run("web-3", "ls /srv/www").out == "index\n"
-    assert ward_lab.run("web-3", "pgrep -f beacon", check=False).out == ""
+    assert "/srv/www/beacon" not in ward_lab.run("web-3", ["ps", "-eo", "args="]).out
     assert cleanliness(past_scans(recoverd.journal), "web-3", isolated_at).clean
     undone(recoverd, run)
     assert ward_lab.run("web-3", show).out == before
