@@ -130,6 +130,15 @@ PROCEDURES: Mapping[str, Procedure] = {
             options=("site", "set", "to"), check="recoverd.backup.target:check_options",
         ),
         Procedure(
+            "contain", "flows.contain:contain", "Lock accounts out of hosts, and block addresses on them", urgency=80,
+            options=("accounts", "addresses", "for", "force"), takes=("hosts",),
+            check="recoverd.isolation.containment:check_options",
+        ),
+        Procedure(
+            "disinfect", "flows.disinfect:disinfect", "Scan hosts with ClamAV, and put infected files into quarantine",
+            urgency=40, options=("paths", "database", "limit"), takes=("hosts",),
+        ),
+        Procedure(
             "undo", "flows.undo:undo", "Take the steps of an earlier run back", urgency=60,
             options=("run",), takes=("service", "files", "hosts"),
         ),

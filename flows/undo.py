@@ -14,7 +14,7 @@ from prefect import flow
 from flows.ending import prove_entry_points
 from flows.fence import note_summary
 from flows.going_on import told_to_promote
-from flows.undoing import KINDS, Undoing, UndoPlan, later_decides, read_backwards, revives_a_primary
+from flows.undoing import KINDS, STANDS_ALONE, Undoing, UndoPlan, later_decides, read_backwards, revives_a_primary
 from recoverd.errors import Invalid, Refused, Stale, Unsafe
 from recoverd.execution import execution
 from recoverd.gate import gate
@@ -83,6 +83,8 @@ def _refuse_unless_possible(journal: Journal, earlier: RunRow, plan: UndoPlan) -
         raise Refused(f"run {earlier.id} {plan.summary.removeprefix('it ')}", _instead(earlier))
     if not plan.steps:
         raise Refused(f"run {earlier.id} has changed nothing that could be taken back", f"recoverd show {earlier.id}")
+    if earlier.procedure in STANDS_ALONE:
+        return
     for row in journal.list_runs(target=earlier.target):
         if row.seq > earlier.seq and row.id != world().run.id and _has_changed_something(journal, row):
             raise Stale(

@@ -12,6 +12,9 @@ from tasks.views import Facts
 KINDS = ("step.intended", "step.done", "step.undone")
 """What of a run's record counts for taking it back."""
 
+STANDS_ALONE = frozenset({"contain", "disinfect"})
+"""Procedures whose runs nothing is built upon: each takes back its own beside what later runs did."""
+
 HALF_DONE = {
     "put_in_place": "tasks.replacing:put_back",
     "contain_interfaces": "tasks.aws_interfaces:put_groups_back",

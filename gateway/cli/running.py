@@ -203,10 +203,13 @@ def start_by_hand(
     from deployments.start import start
     from gateway.cli.runner import require_runner
     from recoverd.errors import Invalid, Refused
+    from recoverd.policy import check_may
 
     if not reason.strip():
         raise Invalid("a run needs a reason", 'say why: --reason "…"')
     person = permitted(inventory)
+    if options.get("force") and inventory.people:
+        check_may(person.name, person.rights, "force")
     if not queue:
         require_runner(the_settings())
     journal = the_journal()

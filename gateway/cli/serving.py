@@ -31,7 +31,7 @@ def serve(
     import logging
     import sys
 
-    from gateway import drills
+    from gateway import containments, drills
     from gateway.keeper import keepers
     from gateway.sentinel import makers
     from gateway.serve import serve as serve_all
@@ -46,7 +46,12 @@ def serve(
     inventory = the_inventory()
     for warning in inventory.warnings:
         note(f"{warning}")
-    beside = [*(makers(inventory) if sentinel else ()), *(keepers(inventory) if wal else ()), *drills.makers(inventory)]
+    beside = [
+        *(makers(inventory) if sentinel else ()),
+        *(keepers(inventory) if wal else ()),
+        *drills.makers(inventory),
+        containments.made,
+    ]
     serve_all(config, inventory, beside)
 
 

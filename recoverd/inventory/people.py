@@ -8,7 +8,7 @@ from pydantic import Field
 
 from recoverd.inventory.base import Frozen, Model
 
-May = Literal["run", "approve", "publish", "close"]
+May = Literal["run", "approve", "publish", "close", "force"]
 
 
 class Site(Model):
@@ -28,7 +28,9 @@ class Role(Model):
     duties: tuple[str, ...] = Field((), description="what the plan asks of it")
     people: tuple[str, ...] = Field((), description="who has it; the same is said by a person's `roles`")
     may: tuple[May, ...] = Field(
-        (), description="what it may do: `run` procedures, `approve` gates, `publish` notices, `close` incidents"
+        (),
+        description="what it may do: `run` procedures, `approve` gates, `publish` notices, `close` incidents, `force` runs over the "
+        "limits of the inventory",
     )
 
 

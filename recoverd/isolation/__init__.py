@@ -1,0 +1,1 @@
+"""Isolating, containing, cleaning: the nouns and the pure rules."""
