@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from flows.points import Point, choose_point, moment_on_its_way, reachable, sites_to_read
 from flows.predicting import foresee_times
@@ -31,6 +32,7 @@ from tasks.restoring import (
 )
 from tasks.scratch import hold_wal, recover, see_it_run
 from tasks.sets import Survey, survey_sites
+from tasks.together import together
 from tasks.views import Facts, lsn_to_int, lsn_to_text
 
 LAST_RECORD_BYTES = 1 << 20
@@ -92,7 +94,7 @@ def choose(service: str, host: str) -> Chosen:
         Refused: There is no room.
     """
     options = world().run.options
-    seen, archive = survey_sites(service), survey_wal(service, host)
+    seen, archive = _survey(service, host)
     if moment := moment_on_its_way(str(options.get("to") or ""), archive, datetime.now(timezone.utc)):
         archive = await_wal(service, host, moment)
     named = tuple(name for name in str(options.get("site") or "").split(",") if name)
@@ -114,6 +116,16 @@ def choose(service: str, host: str) -> Chosen:
     if not room.enough:
         raise Refused(f"there is no room: {room.summary}", "free space there, or name another host: --host …")
     return Chosen(point, manifest, archive, chain, sites_to_read(seen, named))
+
+
+def _survey(service: str, host: str) -> tuple[Survey, Archive]:
+    """Sets and WAL on all sites, looked at together."""
+    looks: dict[str, Callable[[], Survey | Archive]] = {
+        "sets": partial(survey_sites, service),
+        "wal": partial(survey_wal, service, host),
+    }
+    found = together(looks, at_most=1 if world().dry_run else 2)  # a plan is read in this order
+    return cast("Survey", found["sets"]), cast("Archive", found["wal"])
 
 
 def _show(seen: Survey, archive: Archive, sites: tuple[str, ...]) -> None:
@@ -191,8 +203,8 @@ def bring(service: str, host: str, chosen: Chosen) -> None:
         begin_reading(service, host, files, chain, shelf, sites)
         fetch_wal(service, host, files, chain, shelf, sites)
         finish_reading(service, host, files, chain, shelf, sites)
+    close_ways(service, host, sites)  # while the last of it is unpacked
     finish_unpacking(service, host, len(manifest.parts))
-    close_ways(service, host, sites)
 
 
 def _copy_of(point: Point, facts: Mapping[str, Any]) -> Copy:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from recoverd.errors import Look
@@ -9,8 +11,10 @@ from recoverd.inventory import RestoreCheck
 from recoverd.step import observe
 from recoverd.world import world
 from tasks.asking import ask_scratch
+from tasks.together import together
 from tasks.views import Facts
 
+_AT_ONCE = 4
 _FALSE = {"", "f", "false", "0"}
 _IDENTITY = "select system_identifier from pg_control_system()"
 _DATABASES = "select datname from pg_database where datallowconn order by datname"
@@ -62,19 +66,27 @@ class Proof(Facts):
 def prove_restored(service: str, host: str, manifest: Identified) -> Proof:
     """Ask the isolated server: is it the right cluster, can every catalogue be read, do the indexes fit, do the checks hold."""
     wanted = world().inventory.service(service)
-    found = [_ask(service, host, "the right cluster", "postgres", _IDENTITY, manifest.system_identifier)]
-    databases = ask_scratch(service, host, "postgres", _DATABASES).splitlines()
-    for database in databases:
-        found.append(_ask(service, host, f"the catalogue of {database}", database, _CATALOGUE))
-        if database not in {"template1"} and ask_scratch(service, host, database, _AMCHECK) == "1":
-            found.append(_ask(service, host, f"the indexes of {database}", database, _INDEXES))
-    for check in world().inventory.restore_rules_of(service).checks:
-        found.append(_asserted(service, host, check, wanted.postgresql.database))
-    return Proof(questions=tuple(found))
+    questions: dict[str, Callable[[], list[Question]]] = {
+        "": lambda: [_ask(service, host, "the right cluster", "postgres", _IDENTITY, manifest.system_identifier)]
+    }
+    for database in ask_scratch(service, host, "postgres", _DATABASES).splitlines():
+        questions[database] = partial(_read, service, host, database)
+    for number, check in enumerate(world().inventory.restore_rules_of(service).checks):
+        questions[f"{number}/{check.name}"] = partial(_asserted, service, host, check, wanted.postgresql.database)
+    answers = together(questions, at_most=_AT_ONCE)
+    return Proof(questions=tuple(one for found in answers.values() for one in found))
 
 
-def _asserted(service: str, host: str, check: RestoreCheck, database: str) -> Question:
-    return _ask(service, host, check.name, check.database or database, check.sql, check.expect)
+def _read(service: str, host: str, database: str) -> list[Question]:
+    """Whether a database can be read, and whether its indexes fit its tables."""
+    found = [_ask(service, host, f"the catalogue of {database}", database, _CATALOGUE)]
+    if database != "template1" and ask_scratch(service, host, database, _AMCHECK) == "1":
+        found.append(_ask(service, host, f"the indexes of {database}", database, _INDEXES))
+    return found
+
+
+def _asserted(service: str, host: str, check: RestoreCheck, database: str) -> list[Question]:
+    return [_ask(service, host, check.name, check.database or database, check.sql, check.expect)]
 
 
 def _ask(service: str, host: str, name: str, database: str, sql: str, expect: str | None = None) -> Question:

@@ -21,11 +21,13 @@ edit_keys() ( # our line as $1, or none. Others let themselves in by the same fi
 case "$VERB" in
 key)
     mkdir -p "$dir" || return 1
-    [ -f "$dir/key" ] || ssh-keygen -q -t ed25519 -N '' -C "recoverd-$PASSAGE" -f "$dir/key" || return 1
-    touch "$dir/known_hosts" || return 1
-    printf '%s\n' "$KNOWN" | while read -r known; do
-        grep -qxF "$known" "$dir/known_hosts" || printf '%s\n' "$known" >>"$dir/known_hosts"
-    done
+    { # one key, though ways to several sites are opened at once
+        flock -w 10 7 && touch "$dir/known_hosts" || return 1
+        [ -f "$dir/key" ] || ssh-keygen -q -t ed25519 -N '' -C "recoverd-$PASSAGE" -f "$dir/key" || return 1
+        printf '%s\n' "$KNOWN" | while read -r known; do
+            grep -qxF "$known" "$dir/known_hosts" || printf '%s\n' "$known" >>"$dir/known_hosts"
+        done
+    } 7>>"$dir/lock" || return 1
     cat "$dir/key.pub" | sed 's/^/public=/'
     ;;
 show) [ -f "$dir/key" ] && [ -s "$dir/known_hosts" ] && sed 's/^/public=/' "$dir/key.pub" ;;
