@@ -38,9 +38,9 @@ def up(
     hosts: Annotated[
         int, typer.Option("--hosts", metavar="N", min=0, max=200, help="N more hosts: web-1 to web-N.")
     ] = 0,
-    databases: Annotated[
-        bool, typer.Option("--databases/--no-databases", help="Whether db-1 to db-3 and app-1 are there.")
-    ] = True,
+    no_databases: Annotated[
+        bool, typer.Option("--no-databases", help="Without db-1 to db-3, app-1 and PostgreSQL.")
+    ] = False,
     sync: Annotated[bool, typer.Option("--sync", help="Commits wait for any one standby.")] = False,
     supervisor: Annotated[bool, typer.Option("--supervisor", help="A dead postmaster is started again.")] = False,
     systemd: Annotated[
@@ -64,7 +64,7 @@ def up(
 
     more = [f"web-{i + 1}" for i in range(hosts)]
     made = lab.up(
-        name, hosts=[*(host or ()), *more], databases=databases, sync=sync, supervisor=supervisor,
+        name, hosts=[*(host or ()), *more], databases=not no_databases, sync=sync, supervisor=supervisor,
         systemd=systemd, wal_level=wal_level.value, disk_mb=disk_mb, backups=backups,
         backup_disk_mb=backup_disk_mb, postgresql=postgresql, say=note,
     )  # fmt: skip
