@@ -106,7 +106,7 @@ class Act(Generic[P]):
         self.undo, self.irreversible, self.remember = undo, irreversible, remember
         self.time_limit_s, self.retries = time_limit_s, retries
         self._call = as_task(self.perform, function, time_limit_s * 2, retries)
-        self._call_each = as_task(self._perform_each, function, time_limit_s * 2 * MOST_ROUNDS)
+        self._call_each = as_task(self._perform_each, _of_a_batch(function), time_limit_s * 2 * MOST_ROUNDS)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Outcome:
         """Bring the effect about, once.
@@ -221,6 +221,17 @@ class Act(Generic[P]):
         here.planned.append(PlannedStep("act", step.key, step.title, f"would {step.title}", True, self.irreversible))
         here.say(f"would {step.title}")
         return Outcome(Effect(f"would {step.title}"), changed=True)
+
+
+def _of_a_batch(function: Callable[..., None]) -> Callable[[Batch], None]:
+    """What Prefect calls and binds the step for many: the act's name, with a batch instead of its arguments."""
+
+    def named(batch: Batch) -> None:
+        """Stand for the act itself."""
+
+    named.__name__, named.__qualname__, named.__module__ = function.__name__, function.__qualname__, function.__module__
+    named.__doc__ = function.__doc__
+    return named
 
 
 def act_of(path: str) -> Act[Any]:

@@ -136,3 +136,16 @@ def test_a_dry_run_only_says_what_it_would_do_to_each(tmp_path: Path) -> None:
         mark.each(calls())
     assert {step.title for step in it.planned} == {f"mark {host} red" for host in HOSTS}
     assert not done
+
+
+def test_prefect_binds_the_step_for_many_by_its_batch_and_calls_it_by_the_acts_name() -> None:
+    from prefect.utilities.callables import get_call_parameters
+
+    from recoverd.step.acts import _of_a_batch
+    from recoverd.step.each import Batch
+    from recoverd.step.prefect_task import _task_of
+
+    made = _task_of(mark._perform_each, _of_a_batch(mark.function), 60, 0)
+    batch = Batch(calls(), 4, None)
+    assert get_call_parameters(made.fn, (batch,), {}) == {"batch": batch}  # type: ignore[attr-defined]
+    assert made.name == "mark"  # type: ignore[attr-defined]
