@@ -9,6 +9,9 @@ STATE=/var/lib/recoverd
 # not recognised would count as stopped.
 DATA=$(cd -P "$PGDATA" 2>/dev/null && pwd -P) || DATA=${PGDATA%/}
 
+# What a program said last, of what tells something: after an error age asks for a report, in words that name no cause.
+last_words_in() { grep -v -e '^$' -e '^age: report unexpected' "$1" 2>/dev/null | tail -n 1; }
+
 # SHA-256 of standard input, in hex. openssl has the processor's own instructions for it, and is four times as fast.
 sha256_in() {
     if command -v openssl >/dev/null 2>&1; then hashed=$(openssl dgst -sha256 -r); else hashed=$(sha256sum); fi || return 1

@@ -25,7 +25,7 @@ stream() {
           echo $? >"$job/code.split"; } |
         { finish; echo $? >"$job/code.finish"; }
     for stage in source zstd split finish; do
-        [ "$(cat "$job/code.$stage")" = 0 ] || { words=$(grep -v "^$" "$job/said" | tail -n 1); echo "$stage ended with $(cat "$job/code.$stage"): $words" >>"$job/said"; return 1; }
+        [ "$(cat "$job/code.$stage")" = 0 ] || { words=$(last_words_in "$job/said"); echo "$stage ended with $(cat "$job/code.$stage"): $words" >>"$job/said"; return 1; }
     done
     source_end || return 1
     date +%s.%N >"$job/ended" && echo "$SET" >"$job/done"
@@ -53,7 +53,7 @@ begin)
 state)
     [ ! -e "$job/lock" ] || (flock -n 8) 8>>"$job/lock" || echo "running=1"
     for name in set done begun ended; do echo "$name=$(cat "$job/$name" 2>/dev/null)"; done
-    echo "said=$(grep -v '^$' "$job/said" 2>/dev/null | tail -n 1)"
+    echo "said=$(last_words_in "$job/said")"
     source_facts
     sed 's/^/part=/' "$job/parts" 2>/dev/null | tail -n +"$((SEEN + 1))"
     ;;

@@ -78,7 +78,7 @@ begin)
 state)
     [ ! -e "$job/lock" ] || (flock -n 8) 8>>"$job/lock" || echo "running=1"
     for name in number done; do echo "$name=$(cat "$job/$name" 2>/dev/null)"; done
-    echo "said=$(grep -v '^$' "$job/said" 2>/dev/null | tail -n 1)"
+    echo "said=$(last_words_in "$job/said")"
     [ ! -d "$INTO" ] || echo "data=1"
     ls "$WORK/parts" 2>/dev/null | grep '^\(part-[0-9]*\|list\)\.age$' | sed 's/^/here=/'
     ;;

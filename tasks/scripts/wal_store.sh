@@ -42,11 +42,11 @@ store_whole() {
 # Standard input becomes a file of the site: PLACE below the archive, END of a growing segment, the time it came, the list.
 store() {
     out=$wal/$1.zst.age
-    mkdir -p "${out%/*}" 2>"$mem/why" || { echo "cannot write $SITE: $(tail -n 1 "$mem/why")" >"$mem/wrong"; return 1; }
+    mkdir -p "${out%/*}" 2>"$mem/why" || { echo "cannot write $SITE: $(last_words_in "$mem/why")" >"$mem/wrong"; return 1; }
     rm -f "$mem/failed"
     { zstd -q "-$LEVEL" -c || echo 1 >"$mem/failed"; } | age -e -R "$mem/recipients" -o "$out.came.part" 2>"$mem/why"
     if [ $? != 0 ] || [ -e "$mem/failed" ] || ! sync "$out.came.part" 2>>"$mem/why"; then
-        echo "cannot write $SITE: $(tail -n 1 "$mem/why")" >"$mem/wrong"
+        echo "cannot write $SITE: $(last_words_in "$mem/why")" >"$mem/wrong"
         rm -f "$out.came.part"
         return 1
     fi

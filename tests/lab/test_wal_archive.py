@@ -138,9 +138,10 @@ def test_wal_that_no_kept_set_needs_goes(keeper: Kept, recoverd: Controller, bac
     keeper.archive.retained_at = 0
     end = write_wal(backup_lab, switch=True)
     keeper.until(lambda now: reached(now, end))
-    start = looked(recoverd, read=False).manifests[-1].start_lsn
+    kept_set = looked(recoverd, read=False).manifests[-1]
+    needed = Segment.at(kept_set.start_lsn, kept_set.timeline, 16 << 20).name
     for site in SITES:
         keeper.archive = Archive(SERVICE)
         keeper.until(lambda now: all(one.reached and one.newest for one in now.sites))
         first = min(names_on(keeper, site))
-        assert old < first == Segment.at(start, 1, 16 << 20).name, site
+        assert old < first == needed, site

@@ -238,3 +238,12 @@ def test_it_does_not_begin_where_its_site_is_not_mounted(tmp_path: Path) -> None
     assert f"is {tmp_path}/site not mounted?" in done.stderr
     assert not (tmp_path / "site").exists()
     assert not (tmp_path / "wal").exists()
+
+
+def test_of_what_age_says_the_cause_is_told_and_not_where_to_report_it(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    said.write_text("age: error: write: no space left on device\nage: report unexpected or unhelpful errors at …\n\n")
+    assert (
+        run(tmp_path, f"last_words_in {said}; last_words_in {tmp_path}/none")
+        == "age: error: write: no space left on device"
+    )
