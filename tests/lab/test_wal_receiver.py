@@ -71,13 +71,15 @@ def test_it_follows_a_failover_to_the_new_timeline_without_a_hole(
     keeper: Kept, recoverd: Controller, backup_lab: Lab
 ) -> None:
     whole(keeper, write_wal(backup_lab, switch=True))
+    old = timelines(keeper, "second")[-1]  # an earlier test may have left the lab on any
     backup_lab.break_("kill", "db-1")
     assert recoverd.run("failover").state == "succeeded"
     ends = [write_wal(backup_lab, only_writer(backup_lab), switch=True) for _ in range(2)]
     whole(keeper, ends[-1])
     for site in SITES:
-        assert {name[:8] for name in names_on(keeper, site)} == {"00000001", "00000002"}
-        assert "00000002/00000002.history.zst.age" in keeper.archive.shelves[site].files
+        *_, before, new = timelines(keeper, site)
+        assert before == old < new
+        assert f"{new}/{new}.history.zst.age" in keeper.archive.shelves[site].files
     keeper.turn()
     held = {one.host: one for one in look_at_members(SERVICE) if one.host != "db-1"}
     assert all(one.has_slot and one.held_bytes < 64 << 20 for one in held.values()), held
@@ -91,6 +93,7 @@ def test_where_the_new_primary_parted_before_what_had_come_it_goes_on_from_there
         backup_lab.break_("partition", host, peers=("db-1",))
     lost = [write_wal(backup_lab, switch=True) for _ in range(2)][-1]
     keeper.until(lambda now: reached(now, lost, "second"))
+    old = timelines(keeper, "second")[-1]
     backup_lab.break_("kill", "db-1")
     assert recoverd.run("failover").state == "succeeded"
     for host in ("db-2", "db-3"):
@@ -99,7 +102,7 @@ def test_where_the_new_primary_parted_before_what_had_come_it_goes_on_from_there
     ends = [write_wal(backup_lab, writer, switch=True) for _ in range(2)]
     keeper.until(lambda now: now.state == "receives" and reached(now, ends[-1]))
     for site in SITES:
-        assert "00000002" in {name[:8] for name in names_on(keeper, site)}
+        assert timelines(keeper, site)[-1] > old
         assert not breaks(names_on(keeper, site), 16 << 20)
 
 
@@ -154,6 +157,11 @@ def test_wal_that_the_primary_has_not_kept_is_said_to_be_a_hole(keeper: Kept, ba
     end = write_wal(backup_lab, switch=True)
     standing = keeper.until(lambda now: now.state == "receives" and reached(now, end))
     assert [len(one.holes) for one in standing.sites] == [1, 1, 1]
+
+
+def timelines(keeper: Kept, site: str) -> list[str]:
+    """The timelines of which a site has whole segments, as they are named, in order."""
+    return sorted({name[:8] for name in names_on(keeper, site)})
 
 
 def rules(recoverd: Controller, **wanted: object) -> None:
