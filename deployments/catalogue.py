@@ -135,6 +135,15 @@ PROCEDURES: Mapping[str, Procedure] = {
             check="recoverd.isolation.containment:check_options",
         ),
         Procedure(
+            "isolate", "flows.isolate:isolate", "Cut hosts off the network, in layers, and prove it from their peers",
+            urgency=85, options=("evidence", "stop-after", "force"), takes=("hosts",),
+            check="recoverd.isolation.wishes:check_options",
+        ),
+        Procedure(
+            "release", "flows.release:release", "Let isolated hosts back, once they are clean or a person answers for them",
+            urgency=45, takes=("hosts",),
+        ),
+        Procedure(
             "disinfect", "flows.disinfect:disinfect", "Scan hosts with ClamAV, and put infected files into quarantine",
             urgency=40, options=("paths", "database", "limit"), takes=("hosts",),
         ),

@@ -14,7 +14,16 @@ from prefect import flow
 from flows.ending import prove_entry_points
 from flows.fence import note_summary
 from flows.going_on import told_to_promote
-from flows.undoing import KINDS, STANDS_ALONE, Undoing, UndoPlan, later_decides, read_backwards, revives_a_primary
+from flows.undoing import (
+    HAVE_THEIR_OWN_WAY_BACK,
+    KINDS,
+    STANDS_ALONE,
+    Undoing,
+    UndoPlan,
+    later_decides,
+    read_backwards,
+    revives_a_primary,
+)
 from recoverd.errors import Invalid, Refused, Stale, Unsafe
 from recoverd.execution import execution
 from recoverd.gate import gate
@@ -79,6 +88,9 @@ def _refuse_unless_possible(journal: Journal, earlier: RunRow, plan: UndoPlan) -
         raise Refused(f"run {earlier.id} is {earlier.state}", f"cancel it first: recoverd show {earlier.id}")
     if earlier.state == "undone":
         raise Refused(f"run {earlier.id} has been undone already", f"recoverd show {earlier.id}")
+    if earlier.procedure in HAVE_THEIR_OWN_WAY_BACK:
+        way = HAVE_THEIR_OWN_WAY_BACK[earlier.procedure].format(target=earlier.target)
+        raise Refused(f"an undo does not take a run of {earlier.procedure} back", way)
     if plan.final:
         raise Refused(f"run {earlier.id} {plan.summary.removeprefix('it ')}", _instead(earlier))
     if not plan.steps:

@@ -15,6 +15,9 @@ KINDS = ("step.intended", "step.done", "step.undone")
 STANDS_ALONE = frozenset({"contain", "disinfect"})
 """Procedures whose runs nothing is built upon: each takes back its own beside what later runs did."""
 
+HAVE_THEIR_OWN_WAY_BACK = {"isolate": "recoverd run release {target} --reason …"}
+"""Procedures that an undo does not take back: what leads back asks more than whether the world has moved on."""
+
 HALF_DONE = {
     "put_in_place": "tasks.replacing:put_back",
     "contain_interfaces": "tasks.aws_interfaces:put_groups_back",
@@ -29,10 +32,15 @@ HALF_DONE = {
 
 HALF_DONE_PLAIN = {
     "deny_sessions": "tasks.aws_profile:allow_sessions",
+    "cut": "tasks.firewall:put_back",
     "leave_address": "tasks.entry_points:hold_address",
     "take_profile": "tasks.aws_profile:give_profile",
 }
 """Likewise, for those that remember nothing."""
+
+
+IN_ANY_STATE = frozenset({"tasks.firewall:put_back"})
+"""What takes away all that is left of a step, whatever became of the rest meanwhile: nothing that others did can be lost by it."""
 
 
 class Undoing(Facts):
@@ -42,7 +50,7 @@ class Undoing(Facts):
         step: Its key in the run that did it.
         title: What it did.
         forward, act: The acts that did it and that take it back, as `module:name`.
-        half: It was begun, and nobody has written down that it came to its end.
+        half: It was begun, and nobody has written down that it came to its end; or its way back is good for any state.
         arguments: For the act that takes it back; those of the other one are the same without `remembered`.
     """
 
@@ -115,7 +123,7 @@ def read_backwards(entries: Iterable[Entry], by: str = "") -> UndoPlan:
                     forward=undo.get("of", ""),
                     act=undo["act"],
                     arguments=undo["arguments"],
-                    half=bool(body.get("half")),
+                    half=bool(body.get("half")) or undo["act"] in IN_ANY_STATE,
                 )
             )
         else:

@@ -93,7 +93,7 @@ def route(layout: Layout, host: Host, guest: Guest) -> None:
     ])  # fmt: skip
     wake(layout, guest, 64)
     batch(layout, guest.namespace, [
-        f"route add default via {near}", *([f"-6 route add default via {near6}"] if ipv6 else [])
+        f"route add default via {near}", *([f"route add ::/0 via {near6}"] if ipv6 else [])
     ])  # fmt: skip
     switches = ["net.ipv4.ip_forward=1", *(["net.ipv6.conf.all.forwarding=1"] if ipv6 else [])]
     inside(layout, host.namespace, ["sysctl", "-q", "-w", *switches])

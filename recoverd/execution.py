@@ -16,7 +16,7 @@ from recoverd.connections import Connections
 from recoverd.errors import Busy, GaveWay, RecoverdError, Refused, Stale
 from recoverd.gate import Waiting
 from recoverd.inventory import Inventory, Selection
-from recoverd.journal import Journal, RunRow, State
+from recoverd.journal import Journal, RunRow, State, Transaction
 from recoverd.liveness import executing, executor_name
 from recoverd.policy import allowed_mode, only_recorded
 from recoverd.prepared import kept_journal, prepared, taken
@@ -93,7 +93,7 @@ def _on_hosts(
             yield here
 
 
-def hosts_of_run(journal: Journal, run: str) -> tuple[str, ...]:
+def hosts_of_run(journal: Journal | Transaction, run: str) -> tuple[str, ...]:
     """The hosts that a run was begun on; none where it was on something else, or has not begun."""
     for entry in journal.entries(run=run, kinds=[HOSTS_CHOSEN]):
         return tuple(entry.body["hosts"])

@@ -37,6 +37,7 @@ def allowed_mode(policy: Policy, procedure: str, trigger: Trigger) -> Mode:
     stated: dict[str, Mode] = {
         "failover": getattr(policy.failover, trigger),
         **dict.fromkeys(("isolate", "contain", "disinfect"), getattr(policy.isolate, trigger)),
+        "release": "act" if trigger == "hand" else "ask",
         "rejoin": "act" if trigger == "hand" else policy.rejoin,
     }
     return stated.get(procedure, "act")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from recoverd.incidents import Criticality, IncidentClass, deadlines, grade
+from recoverd.incidents import GRADES, Criticality, Grade, IncidentClass, deadlines, grade
 from recoverd.journal import Journal, Transaction
 from recoverd.journal.runs import new_run_id
 
-OPENED, CLOSED = "incident.opened", "incident.closed"
+OPENED, CLOSED, GRADED = "incident.opened", "incident.closed", "incident.graded"
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,23 @@ def raise_incident(
     if run is not None:
         tx.note_run(run, incident=name)
     return name
+
+
+def raise_grade(tx: Transaction, incident: str, why: str) -> Grade:
+    """Write down that an incident is graver than was thought, by one grade, with the deadlines that count from now.
+
+    One that nobody has graded, such as an alert's, counts as the slightest until then.
+    """
+    now, found = tx.now(), GRADES[0]
+    for entry in tx.entries(incident=incident, kinds=[OPENED, GRADED]):
+        found = entry.body["grade"]
+    graver = GRADES[min(GRADES.index(found) + 1, len(GRADES) - 1)]
+    body = {
+        "summary": f"grade {found} → {graver}: {why}", "grade": graver, "before": found,
+        "deadlines": {one.name: one.due for one in deadlines(graver, now)},
+    }  # fmt: skip
+    tx.append(GRADED, who="recoverd", incident=incident, body=body)
+    return graver
 
 
 def close_incident(tx: Transaction, subject: str, why: str, *, run: str | None = None) -> None:

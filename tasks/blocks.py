@@ -12,6 +12,7 @@ from recoverd.world import world
 from tasks.hosts import run_host, script
 
 TIME_LIMIT_S = 30.0
+SCRIPT = "came_from+block"
 
 
 def look_at_firewall(host: str) -> dict[str, str]:
@@ -109,9 +110,9 @@ def unblock(host: str, addresses: str, for_s: int, management: Sequence[str], re
 def boot_script() -> str:
     """What a host runs when it boots, to block again what is blocked."""
     given = "SERVICE=host\nOS_USER=root\nPGDATA=/nonexistent\nVERB=boot\nRUN=\n"
-    return f"# By recoverd: what its runs block on this host is blocked again at boot.\n{given}main() {{\n{script('block')}\n}}\nmain\n"
+    return f"# By recoverd: what its runs block on this host is blocked again at boot.\n{given}main() {{\n{script(SCRIPT)}\n}}\nmain\n"
 
 
 def _run(host: str, verb: str, run: str, **variables: str) -> dict[str, str]:
     given = {"VERB": verb, "RUN": run, "NETWORKS4": "", "NETWORKS6": "", "FOR_S": "", "BOOT": "", **variables}
-    return run_host("block", host, given, timeout_s=TIME_LIMIT_S).facts()
+    return run_host(SCRIPT, host, given, timeout_s=TIME_LIMIT_S).facts()

@@ -151,6 +151,17 @@ def states_of(host: str, balancer: str, drain: str) -> dict[str, tuple[str, int]
     return found
 
 
+def last_in(host: str, balancer: str, drain: str) -> tuple[str, ...]:
+    """The backends of a load balancer that a host serves, and in which no other server takes users."""
+    facts = _haproxy(host, balancer, drain_of(host, drain), {"VERB": "ask"}, timeout_s=_TALK_S).facts()
+    serves = [
+        key.removeprefix("server:")
+        for key, value in facts.items()
+        if key.startswith("server:") and value.startswith("ready ")
+    ]
+    return tuple(sorted(name for name in serves if facts.get(f"others:{name}") == "0"))
+
+
 def _haproxy(
     host: str, balancer: str, drain: HaproxyDrain, variables: Mapping[str, str], *, timeout_s: float
 ) -> Completed:

@@ -28,11 +28,13 @@ class Done:
         faults: By host, the first that was met. The acts after it were tried all the same: a host that kept its role is
             better cut off than not.
         left: Hosts that were not begun.
+        stop_after: So many faults in one act, and no further host is begun in it; none: all are.
     """
 
     outcomes: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
     faults: dict[str, RecoverdError] = field(default_factory=dict)
     left: tuple[str, ...] = ()
+    stop_after: int | None = None
 
     def do(
         self, act: Any, calls: Calls, *, at_most: int, hosts: Callable[[str], Iterable[str]] = lambda key: (key,)
@@ -47,7 +49,7 @@ class Done:
         """
         if not calls:
             return
-        each = act.each(calls, at_most=at_most)
+        each = act.each(calls, at_most=at_most, stop_after=self.stop_after)
         for key, outcome in each.outcomes.items():
             for host in hosts(key):
                 self.outcomes[host].append(outcome)

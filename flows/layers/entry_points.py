@@ -43,9 +43,9 @@ class Led(Facts):
         return "; ".join(f"{host}: {why}" for host, why in self.faults.items()) or "nothing leads users to the hosts"
 
 
-def apply(hosts: Sequence[str]) -> Done:
+def apply(hosts: Sequence[str], *, stop_after: int | None = None) -> Done:
     """Take hosts out of all that leads users to them: load balancers first, for they can wait for users to finish."""
-    done = Done()
+    done = Done(stop_after=stop_after)
     balancers = {
         f"{host} on {balancer} ({drain.name})": (host, balancer, drain.name)
         for host in hosts

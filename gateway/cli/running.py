@@ -161,13 +161,15 @@ def undo(
     output: Output = Format.table,
 ) -> None:
     """Take the steps of an ended run back, the last one first. Refused where the world has moved on since."""
-    from flows.undoing import KINDS, read_backwards
+    from flows.undoing import HAVE_THEIR_OWN_WAY_BACK, KINDS, read_backwards
     from recoverd.errors import Refused, Stale
 
     inventory, journal = the_inventory(), the_journal()
     row = journal.get_run(run_id)
     if not row.ended or row.state in {"undone", "refused"}:
         raise Stale(f"run {row.id} is {row.state}: there is nothing to take back", f"recoverd show {row.id}")
+    if way := HAVE_THEIR_OWN_WAY_BACK.get(row.procedure):
+        raise Refused(f"an undo does not take a run of {row.procedure} back", way.format(target=row.target))
     plan = read_backwards(journal.entries(run=row.id, kinds=KINDS))
     if plan.final or not plan.steps:
         raise Refused(f"run {row.id}: {plan.summary}", f"recoverd show {row.id} says more, step by step")

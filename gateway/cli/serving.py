@@ -31,7 +31,7 @@ def serve(
     import logging
     import sys
 
-    from gateway import containments, drills
+    from gateway import containments, drills, wards
     from gateway.keeper import keepers
     from gateway.sentinel import makers
     from gateway.serve import serve as serve_all
@@ -51,6 +51,7 @@ def serve(
         *(keepers(inventory) if wal else ()),
         *drills.makers(inventory),
         containments.made,
+        wards.made,
     ]
     serve_all(config, inventory, beside)
 

@@ -14,20 +14,9 @@ look() {
     command -v nft >/dev/null 2>&1 || echo no_nft=1
     [ "$(id -u)" = 0 ] || echo no_root=1
     ip -o addr show 2>/dev/null | awk '$3 ~ /^inet6?$/ { split($4, a, "/"); print "own:" a[1] "=1" }'
-    came=$(comes_from)
+    came=$(session)
+    came=${came%% *}
     [ -z "$came" ] || echo "from=$came"
-}
-
-# The address that this session comes from: sudo forgets it, but the login above it knows.
-comes_from() {
-    above=$$ said=$SSH_CONNECTION
-    for _ in 1 2 3 4 5; do
-        [ -z "$said" ] || break
-        above=$(awk '$1 == "PPid:" { print $2 }' "/proc/$above/status" 2>/dev/null)
-        [ "${above:-1}" -gt 1 ] || break
-        said=$(tr '\0' '\n' 2>/dev/null <"/proc/$above/environ" | sed -n 's/^SSH_CONNECTION=//p' | head -n 1)
-    done
-    echo "${said%% *}"
 }
 
 state() {

@@ -1,5 +1,5 @@
 # A server of HAProxy, by its runtime socket. VERB=ask: a line for each backend that has it, with what an administrator has
-# set it to and its sessions. VERB=leave: no new session, DRAIN_S seconds for those that are open, then maintenance, and the
+# set it to and its sessions, and how many other servers of the backend take users. VERB=leave: no new session, DRAIN_S seconds for those that are open, then maintenance, and the
 # rest is cut. VERB=set: to what STATES says (backend=state, with blanks). SOCKET, SERVER, BACKENDS (empty: all).
 ask() { # ask COMMAND: HAProxy's answer. Whatever of the three is there: each of them only carries the words.
     [ -S "$SOCKET" ] || { echo "there is no socket $SOCKET: HAProxy does not run, or has another one" >&2; return 1; }
@@ -38,6 +38,14 @@ if [ "$VERB" = ask ]; then
     printf '%s\n' "$found" | while read -r backend state sessions; do
         [ -z "$backend" ] || echo "server:$backend=$state $sessions"
     done
+    ask "show servers state" | awk -v name="$SERVER" '
+        NF > 7 && $4 == name { mine[$2] = 1 }
+        NF > 7 && $4 != name && $6 == 2 && $7 % 2 == 0 && int($7 / 8) % 2 == 0 { others[$2]++ } # up, and nobody took it out
+        END { for (backend in mine) print "others:" backend "=" others[backend] + 0 }' \
+        | while IFS= read -r line; do
+            backend=${line#others:}
+            ! wanted "${backend%=*}" || echo "$line"
+        done
     return 0
 fi
 guard || return $?
