@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.proving_isolation import recheck
-
 from flows.layers import LAYERS
+from flows.proving_isolation import prove_cut
 from recoverd.errors import RecoverdError
 from recoverd.execution import hosts_of_run, rehearsal
 from recoverd.inventory import Inventory
+from recoverd.isolation.proof import Seen
 from recoverd.isolation.wards import Ward, by_host, standing
 from recoverd.journal import Journal, State, Transaction
 from recoverd.raised import close_incident, open_incidents, raise_grade, raise_incident
@@ -40,13 +40,13 @@ def look_again(wards: Mapping[str, Ward], inventory: Inventory) -> dict[str, str
         for name, layer in LAYERS.items():
             some = [host for host in hosts if name in wards[host].layers]
             if some:
-                _gather(found, some, lambda some=some, layer=layer: layer.verify(some).faults)  # type: ignore[misc]
+                _gather(found, some, lambda some=some, layer=layer: layer.verify(some).faults)
         _gather(found, hosts, lambda: _reached(hosts, wards))
     return {host: "; ".join(words) for host, words in found.items()}
 
 
 def _reached(hosts: Sequence[str], wards: Mapping[str, Ward]) -> dict[str, str]:
-    proofs = recheck(tuple(hosts), {host: dict(wards[host].control) for host in hosts})
+    proofs = prove_cut(hosts, {host: Seen.model_validate(wards[host].control) for host in hosts})
     return {proof.host: proof.summary for proof in proofs.hosts if not proof.proven}
 
 

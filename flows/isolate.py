@@ -12,24 +12,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect import flow
-from recoverd.isolation.proof import Proof
 
 from flows.evidencing import take_evidence
 from flows.fence import note_summary
 from flows.layers import layers_of, put_on
 from flows.layers.doing import Done
-from flows.proving_isolation import control, prove_cut
+from flows.proving_isolation import Proofs, control, prove_cut
 from recoverd.errors import RecoverdError, Refused, Unproven
 from recoverd.execution import execution
 from recoverd.gate import gate
 from recoverd.inventory.selectors import select
 from recoverd.isolation.limits import over_limits
+from recoverd.isolation.proof import Proof
 from recoverd.isolation.wards import note_isolating, note_proof, standing
 from recoverd.isolation.wishes import Wish, read_wish
 from recoverd.step import decide
 from recoverd.words import counted
 from recoverd.world import world
 from tasks.needed import Needs, look_who_needs
+from tasks.reaching import Reach
 from tasks.views import Facts
 
 
@@ -71,18 +72,21 @@ def carry_out(target: str) -> str:
         note_isolating(here.journal, here.run.id, target, layers)
     done = put_on(layers, stop_after=wish.stop_after)
     more = take_evidence(_when(hosts, wish, "after"), "after")
-    proofs = prove_cut(tuple(host for host in hosts if host not in done.left), before)
-    for proof in proofs.hosts:
-        if here.journal is not None and not here.dry_run:
-            note_proof(
-                here.journal,
-                here.run.id,
-                proof.host,
-                proven=proof.proven,
-                why=proof.summary,
-                control=before.of(proof.host),
-            )
+    if here.dry_run:
+        return f"would isolate {counted(len(hosts), 'host')}: {', '.join(hosts)}"
+    proofs = prove_cut([host for host in hosts if host not in done.left], before)
+    _note(proofs, before)
     return _close(hosts, done, proofs.by_host, {**kept.faults, **more.faults})
+
+
+def _note(proofs: Proofs, before: Reach) -> None:
+    here = world()
+    here.say(proofs.summary)
+    if here.journal is None:
+        return
+    for one in proofs.hosts:
+        kept = before.of(one.host).model_dump(mode="json")
+        note_proof(here.journal, here.run.id, one.host, proven=one.proven, why=one.summary, control=kept)
 
 
 def chosen(target: str) -> tuple[str, ...]:

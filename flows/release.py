@@ -23,6 +23,7 @@ from recoverd.execution import execution
 from recoverd.gate import gate
 from recoverd.isolation.cleanliness import Scan, cleanliness, past_scans
 from recoverd.isolation.containments import standing as containments
+from recoverd.isolation.proof import Seen
 from recoverd.isolation.wards import Ward, by_host, note_released, standing
 from recoverd.journal import Journal
 from recoverd.step import decide
@@ -64,8 +65,8 @@ def carry_out(target: str) -> str:
     well = [host for host in wards if host not in done.faults]
     if here.dry_run:
         return f"would let {counted(len(wards), 'host')} back: {', '.join(wards)}"
-    back = prove_back(tuple(well), {host: dict(wards[host][-1].control) for host in well})
-    reached = [host for host in well if back.by_host[host].back]
+    back = prove_back(tuple(well), {host: Seen.model_validate(wards[host][0].control) for host in well})
+    reached = [host for host in well if back.by_host[host].proven]
     notes = _lead_users(wards, reached, done)
     for host in reached:
         if host not in done.faults:

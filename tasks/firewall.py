@@ -88,14 +88,14 @@ def cut(host: str, management: Sequence[str], dhcp: Sequence[str], timer_s: int)
     }  # fmt: skip
     began = time.monotonic()
     try:
-        said = _run(host, "cut", timeout_s=min(EXEC_LIMIT_S, timer_s), **given)
+        said = _run(host, "cut", given, timeout_s=min(EXEC_LIMIT_S, timer_s))
     except (Unreachable, TimedOut) as error:
         raise _lost(host, timer_s, error) from error
     known = {**given, "MANAGEMENT": said["management"], "PORT": said["port"]}
     _confirm(host, timer_s, began, {**known, "BOOT": boot_script(known)})
 
 
-def _confirm(host: str, timer_s: int, began: float, given: Mapping[str, str]) -> None:
+def _confirm(host: str, timer_s: int, began: float, given: dict[str, str]) -> None:
     """Make the cut stay, over a new connection: the old one might live on where no other would come about."""
     here, until = world(), began + min(CONFIRM_LIMIT_S, timer_s / 2)
     while True:
@@ -107,7 +107,7 @@ def _confirm(host: str, timer_s: int, began: float, given: Mapping[str, str]) ->
             if time.monotonic() >= until:
                 raise _lost(host, timer_s, error) from error
     try:
-        _run(host, "hold", **given)
+        _run(host, "hold", given)
     except (Unreachable, TimedOut) as error:
         raise _lost(host, timer_s, error) from error
 
@@ -144,6 +144,8 @@ def boot_script(known: Mapping[str, str]) -> str:
     return f"# By recoverd: this host is isolated, and is cut off again at boot.\n{lines}main() {{\n{script(_SCRIPT)}\n}}\nmain\n"
 
 
-def _run(host: str, verb: str, *, timeout_s: float = EXEC_LIMIT_S, **variables: str) -> dict[str, str]:
-    given = {"VERB": verb, "MANAGEMENT": "", "DHCP": "", "TIMER_S": "", "PORT": "22", "BOOT": "", **variables}
+def _run(
+    host: str, verb: str, variables: Mapping[str, str] | None = None, *, timeout_s: float = EXEC_LIMIT_S
+) -> dict[str, str]:
+    given = {"VERB": verb, "MANAGEMENT": "", "DHCP": "", "TIMER_S": "", "PORT": "22", "BOOT": "", **(variables or {})}
     return run_host(_SCRIPT, host, given, timeout_s=timeout_s).facts()

@@ -19,6 +19,7 @@ from gateway.cli import (
     deciding,
     drills,
     inventories,
+    isolated,
     labs,
     plans,
     readiness,
@@ -125,7 +126,7 @@ def _raise_if_debugging(error: BaseException) -> None:
 
 app.add_typer(labs.app, name="lab")
 app.add_typer(sites.app, name="sites")
-for module in (serving, readiness, plans, running, reviewing, deciding, wal, drills, versions):
+for module in (serving, readiness, plans, running, reviewing, deciding, wal, drills, isolated, versions):
     module.register(app)
 app.add_typer(records.app, name="journal")
 app.add_typer(inventories.app, name="inventory")

@@ -14,6 +14,7 @@ from recoverd.incidents import Criticality
 from recoverd.inventory.alerts import AlertSource, Route
 from recoverd.inventory.backups import Backup, RestoreRules
 from recoverd.inventory.base import Frozen, Model
+from recoverd.inventory.evidence import EvidencePlace
 from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup
 from recoverd.inventory.hosts import Host
@@ -48,6 +49,7 @@ class Inventory(Model):
     pgbackrest: Frozen[str, PgBackRest] = Field(default_factory=dict, description="by service, those of pgBackRest")
     files: Frozen[str, FilesBackup] = Field(default_factory=dict, description="backups of files, by name")
     zones: Frozen[str, Zone] = Field(default_factory=dict, description="by name; the first that selects a host counts")
+    evidence: Frozen[str, EvidencePlace] = Field(default_factory=dict, description="places that keep evidence, by name")
     unusable: Frozen[str, Problem] = Field(
         default_factory=dict, description="hosts that hosts.yaml names and recoverd cannot use, with the reason"
     )
