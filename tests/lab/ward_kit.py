@@ -14,7 +14,7 @@ from flows.layers import firewall
 from lab import Lab
 from recoverd.execution import execution
 
-PORT = 8080
+PORT = 8090
 SERVE = """
 import socket, threading
 listener = socket.create_server(("::", %d), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -65,7 +65,7 @@ print(seen)
 
 
 BEACON = """
-HOME = 8081
+HOME = 8091
 import socket, sys, time
 name, places = sys.argv[1], sys.argv[2:]
 for turn in range(3000):
@@ -78,7 +78,7 @@ for turn in range(3000):
     time.sleep(0.1)
 """
 HEARD = """
-HOME = 8081
+HOME = 8091
 import socket, threading, pathlib
 listener = socket.create_server(("::", HOME), family=socket.AF_INET6, dualstack_ipv6=True)
 def take(one):
