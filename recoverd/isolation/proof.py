@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SPARE = 2
 """So many peers more than witnesses are wanted are asked, where the zone names none: one may be silent."""
 
+MOST_SAID = 3
+"""So many of those that still reach a host are told in a sentence; all of them are in the record."""
+
 ITSELF = "itself"
 """Who reached out from the host, as against the peers that reach in; `guest N` are the networks behind it."""
 
@@ -116,8 +119,9 @@ def prove_cut(host: str, before: Seen, after: Seen, wanted: int) -> Proof:
     leaks = {peer: ways for peer, ways in after.ways.items() if ways}
     why = ""
     if leaks:
-        open_ = "; ".join(_leak(host, peer, ways) for peer, ways in leaks.items())
-        why = f"{host} is still reached: {open_}"
+        open_ = [_leak(peer, ways) for peer, ways in leaks.items()]
+        more = f"; and by {counted(len(open_) - MOST_SAID, 'other')}" if len(open_) > MOST_SAID else ""
+        why = f"{host} is still reached: {'; '.join(open_[:MOST_SAID])}{more}"
     elif not before.witnesses:
         said = "; ".join(f"{peer} was silent: {words}" for peer, words in before.silent.items())
         why = f"no peer reached {host} before, so that silence proves nothing" + (f" ({said})" if said else "")
@@ -146,7 +150,7 @@ def prove_back(host: str, before: Seen, after: Seen) -> Proof:
     return Proof(host=host, proven=not why, witnesses=witnesses, leaks=lost, why=why)
 
 
-def _leak(host: str, peer: str, ways: tuple[str, ...]) -> str:
+def _leak(peer: str, ways: tuple[str, ...]) -> str:
     shown = ", ".join(ways[:4]) + (f" and {len(ways) - 4} more" if len(ways) > 4 else "")
     if peer == ITSELF:
         return f"it reaches {shown} itself"
