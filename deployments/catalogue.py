@@ -135,6 +135,11 @@ PROCEDURES: Mapping[str, Procedure] = {
             check="recoverd.isolation.containment:check_options",
         ),
         Procedure(
+            "diagnose", "flows.diagnose:diagnose", "Look for what is wrong on hosts, and say which procedure comes next",
+            urgency=75, options=("packages", "evidence", "baseline"), takes=("hosts",),
+            check="recoverd.isolation.suspicion:check_options",
+        ),
+        Procedure(
             "isolate", "flows.isolate:isolate", "Cut hosts off the network, in layers, and prove it from their peers",
             urgency=85, options=("evidence", "stop-after", "force"), takes=("hosts",),
             check="recoverd.isolation.wishes:check_options",

@@ -46,13 +46,13 @@ def _is_taken(host: str, moment: str) -> Effect | None:
     )  # fmt: skip
 
 
-@act("take the evidence of {host}, {moment}", ask=_is_taken, time_limit_s=TIME_LIMIT_S)
+@act("take the evidence of {host} ({moment})", ask=_is_taken, time_limit_s=TIME_LIMIT_S)
 def collect(host: str, moment: str) -> None:
     """Take what vanishes first: processes, connections, logins, then files and logs. Nothing on the host is changed.
 
     Args:
         host: Where.
-        moment: `before` or `after` it is cut off.
+        moment: `before` or `after` it is cut off, or for a `diagnosis`.
 
     Raises:
         Look: It came only in part, or cannot be kept.
@@ -72,10 +72,14 @@ def collect(host: str, moment: str) -> None:
         where = keep(here.inventory, home, manifest, archive, sign(manifest.document(), signing_key(home)))
     if here.journal is not None:
         body = {
-            "what": f"volatile evidence of {host}, {moment} it was cut off", "host": host, "directory": where[0],
+            "what": f"volatile evidence of {host}{_when(moment)}", "host": host, "directory": where[0],
             "places": where, "files": len(files), "sha256": hashlib.sha256(manifest.document()).hexdigest(),
         }  # fmt: skip
         here.journal.append("evidence.stored", who="recoverd", run=here.run.id, body=body)
+
+
+def _when(moment: str) -> str:
+    return f", {moment} it was cut off" if moment in {"before", "after"} else ""
 
 
 def _fetch(host: str, into: Path) -> tuple[int, str]:

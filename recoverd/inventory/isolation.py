@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address, ip_network
 from typing import Literal
 
@@ -68,6 +69,9 @@ class Zone(Model):
     protected_accounts: tuple[str, ...] = Field(
         (), description="accounts that are never locked, beside root and recoverd's own"
     )
+    forbidden_processes: tuple[str, ...] = Field(
+        (), description="regular expressions: what `diagnose` calls grave where the command line of a process fits one"
+    )
     drains: tuple[HaproxyDrain, ...] = Field(
         (), description="load balancers in front of the hosts that recoverd reaches over SSH"
     )
@@ -79,6 +83,16 @@ class Zone(Model):
     def _networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         for one in given:
             ip_network(one, strict=False)
+        return given
+
+    @field_validator("forbidden_processes")
+    @classmethod
+    def _expressions(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for one in given:
+            try:
+                re.compile(one)
+            except re.error as error:
+                raise ValueError(f"{one!r} is no regular expression: {error}") from error
         return given
 
     @field_validator("dhcp")
