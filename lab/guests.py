@@ -57,7 +57,11 @@ def add(layout: Layout, host: Host, kind: GuestKind) -> Guest:
         CommandFailed: The kernel does not have what it takes, or the host is off.
     """
     guest = describe(layout, host, kind)
+    pids = call(["ip", "netns", "pids", guest.namespace], state=layout.state, check=False).out.split()
+    if pids:  # they would keep the old one alive
+        call(["kill", "-KILL", *pids], state=layout.state, check=False)
     call(["ip", "netns", "delete", guest.namespace], state=layout.state, check=False)
+    call(["ip", "-netns", host.namespace, "link", "delete", "guest0"], state=layout.state, check=False)
     call(["ip", "netns", "add", guest.namespace], state=layout.state)
     if kind == "routed":
         route(layout, host, guest)

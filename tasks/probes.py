@@ -46,12 +46,12 @@ def ports_of(host: str, peer: str) -> tuple[int, ...]:
 
 
 def flows_of(host: str, peer: str, peers: Sequence[str], addresses: Sequence[str]) -> list[str]:
-    """The connections that a peer keeps: one a family, if possible not to SSH, which ends those that do not log in."""
-    ports = sorted(ports_of(host, peer), key=lambda port: port == world().inventory.host(host).port)
-    if not ports or peer not in [*peers][:FLOW_PEERS]:
+    """The connections that a peer may keep: of each family the first that opens, SSH last, which ends those that do not log in."""
+    if peer not in [*peers][:FLOW_PEERS]:
         return []
+    ports = sorted(ports_of(host, peer), key=lambda port: port == world().inventory.host(host).port)
     first = {":" in address: address for address in reversed(addresses)}
-    return [f"flow {address} {ports[0]}" for address in first.values()]
+    return [f"flow {address} {port}" for address in first.values() for port in ports]
 
 
 def others_of(peer: str, peers: Sequence[str]) -> list[str]:

@@ -122,14 +122,22 @@ def _seen(
     """What of all that was said is about one host.
 
     An address that a peer holds (one that moves, or that of a bridge for containers, which every host has) is not the host's any
-    more, whoever answers there; but for those by which the inventory knows it.
+    more, whoever answers there; but for those by which the inventory knows it. A peer that is refused everywhere is refused by a
+    packet filter of its own.
     """
     known = known_of(host)
     addresses = tuple(one for one in targets if one in known or one not in held)
     heard = {peer: said[peer] for peer in peers if not said[peer].problem}
     silent = {peer: said[peer].problem for peer in peers if said[peer].problem}
     out = {name: itself.of(name, only=("open",)) for name in itself.ways}
-    mine = {peer: [way for way in one.of("-") if way not in others[peer]] for peer, one in heard.items()}
+    near = {peer: [way for way in one.of("-", only=("open",)) if way in others[peer]] for peer, one in heard.items()}
+    honest = {
+        peer: ("open", "refused") if near[peer] or not {*one.of("-")} & {*others[peer]} else ("open",)
+        for peer, one in heard.items()
+    }
+    mine = {
+        peer: [way for way in one.of("-", only=honest[peer]) if way not in others[peer]] for peer, one in heard.items()
+    }
     return Seen(
         addresses=addresses,
         ways={
@@ -139,11 +147,7 @@ def _seen(
         silent={**silent, **({ITSELF: itself.problem} if itself.problem else {})},
         tried=tuple(sorted(kinds_of(way for peer in peers for way in ways_of(host, peer, addresses)))),
         cannot={**itself.cannot, **{peer: one.cannot["-"] for peer, one in heard.items() if "-" in one.cannot}},
-        others={
-            peer: tuple(way for way in one.of("-") if way in others[peer])
-            for peer, one in heard.items()
-            if others[peer]
-        },
+        others={peer: tuple(ways) for peer, ways in near.items() if others[peer]},
     )
 
 

@@ -75,9 +75,10 @@ def attempt(ways):
     for one in threads: one.join()
 def state(one): return one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)[0]
 def keep(flows):
-    kept = {}
-    for way, one, code in dial(flows):
-        if code == 0: kept[way] = one
+    made = {way: one for way, one, code in dial(flows) if code == 0}
+    first = {way.split()[1]: way for way in reversed(flows) if way in made} # of each address the first that is open
+    kept = {way: one for way, one in made.items() if first[way.split()[1]] == way}
+    del made
     if not kept: return
     door = socket.socket(socket.AF_UNIX)
     try: door.bind("\0recoverd-flows-" + run)
