@@ -226,7 +226,8 @@ def _said(words: Mapping[str, str]) -> str:
 
 
 def _leak(name: str, ways: tuple[str, ...]) -> str:
-    shown = ", ".join(ways[:4]) + (f" and {len(ways) - 4} more" if len(ways) > 4 else "")
+    ordered = sorted(ways, key=lambda way: (not way.startswith("tcp"), way))
+    shown = ", ".join(ordered[:4]) + (f" and {len(ways) - 4} more" if len(ways) > 4 else "")
     if name == ITSELF:
         return f"it reaches {shown} itself"
     return f"{name} reaches it by {shown}" if is_peer(name) else f"a {name} behind it reaches {shown}"

@@ -4,7 +4,7 @@
 # what is not named was not reached; `begun:NAME=1` in another network it was begun. VERB:
 # try      try them now
 # keep     likewise, and keep a connection open for each flow, for at most KEEP_S, by a process that ends with that
-# pass     likewise, and say which of the flows that were kept pass; they end with that
+# pass     likewise, and say which of the flows that were kept pass (refused: were answered by a reset); they end with that
 # out      what this host reaches itself, and (NAME `guest N`) every other network that processes of it live in, as containers do
 python=$(command -v python3) || python=
 MOST_GUESTS=16 MOST_JOBS=32

@@ -111,7 +111,7 @@ def answer(door, kept, until):
             left = struct.unpack("i", fcntl.ioctl(one, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
             reset = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in (errno.ECONNRESET, errno.EPIPE)
             if reset or (left == 0 and state(one) in (ESTABLISHED, CLOSE_WAIT)):
-                told[way] = "open"
+                told[way] = "refused" if reset else "open"
                 sent.pop(way)
         time.sleep(0.02)
     told.update(dict.fromkeys(sent, "silent"))
@@ -126,7 +126,7 @@ def passing():
         except OSError: pass
     told = dict(line.split("=") for line in text.decode().splitlines())
     for way, how in told.items():
-        if how == "open": say(f"way:{name}:{way}", how)
+        if how in ("open", "refused"): say(f"way:{name}:{way}", how)
     for kin in (4, 6):
         if not any(how != "ended" for way, how in told.items() if (":" in way) == (kin == 6)): say(f"no:{name}:flow{kin}")
 if verb == "keep": os.closerange(3, 256)
