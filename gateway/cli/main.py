@@ -18,6 +18,7 @@ import typer
 from gateway.cli import (
     deciding,
     drills,
+    evidence,
     inventories,
     isolated,
     labs,
@@ -129,4 +130,5 @@ app.add_typer(sites.app, name="sites")
 for module in (serving, readiness, plans, running, reviewing, deciding, wal, drills, isolated, versions):
     module.register(app)
 app.add_typer(records.app, name="journal")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(inventories.app, name="inventory")

@@ -23,6 +23,7 @@ from recoverd.inventory.backups import (
     S3Site,
     WalRules,
 )
+from recoverd.inventory.evidence import EvidencePlace
 from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup, FilesRules
 from recoverd.inventory.hosts import Host
@@ -69,7 +70,7 @@ FILES: dict[str, tuple[type[BaseModel], ...]] = {
         PgBackRest,
         Repository,
     ),
-    "isolation.yaml": (Zone, Limit, Probes, HaproxyDrain, AwsIsolation, AwsCredentials),
+    "isolation.yaml": (Zone, Limit, Probes, HaproxyDrain, AwsIsolation, AwsCredentials, EvidencePlace),
     "any file": (SecretRef,),
 }
 BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"

@@ -196,7 +196,7 @@ def prove_back(host: str, before: Seen, after: Seen) -> Proof:
     for peer in witnesses:
         able = _again(peer, before, after)
         ways = [way for way in before.ways[peer] if way.startswith(BACK) and kind_of(way) in able]
-        wanted = [way for way in ways if way.split()[1] in after.addresses]
+        wanted = [way for way in ways if way.split()[1] in (after.addresses or before.addresses)]
         missing = [way for way in wanted if way not in after.ways.get(peer, ())]
         found |= kinds_of(wanted) - kinds_of(missing)
         if missing:

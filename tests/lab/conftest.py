@@ -14,6 +14,8 @@ from lab.cluster import wait_for_standbys
 from lab.layout import base_dir
 from recoverd.errors import RecoverdError
 
+LEFT_FOR_BOOT = "/etc/rcS.d/S??recoverd-* /etc/systemd/system/recoverd-* /etc/systemd/system/*.wants/recoverd-*"
+
 
 @pytest.fixture(scope="session", autouse=True)  # first of all: no test's own change of it may be what is put back
 def lab_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -64,7 +66,7 @@ def ward_lab(_labs: dict[str, Lab]) -> Lab:
         Lab.remove(name)
         _labs[name] = up(name, hosts=hosts, databases=False)
     for host in hosts:
-        _labs[name].run(host, "rm -rf /var/lib/recoverd/* /etc/rcS.d/S??recoverd-*; nft flush ruleset")
+        _labs[name].run(host, f"rm -rf /var/lib/recoverd/* {LEFT_FOR_BOOT}; nft flush ruleset")
     return _labs[name]
 
 

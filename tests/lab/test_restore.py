@@ -156,7 +156,8 @@ def test_what_died_with_its_host_meanwhile_is_made_again(recoverd: Controller, b
     done = recoverd.execute(run)
     assert done.state == "succeeded", done.summary
     assert ask(backup_lab, run, FINGERPRINT) == expected(backup_lab)
-    assert recoverd.run("undo", run=run.id).state == "succeeded"
+    undo = recoverd.run("undo", run=run.id)
+    assert undo.state == "succeeded", undo.summary
     assert backup_lab.run("backup-1", f"ls -A {SCRATCH}/{SERVICE}").out.strip() == ""
 
 

@@ -14,7 +14,7 @@ from flows.layers import firewall
 from lab import Lab
 from recoverd.execution import execution
 
-PORT = 8080
+PORT = 8090
 SERVE = """
 import socket, threading
 listener = socket.create_server(("::", %d), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -61,6 +61,36 @@ while time.monotonic() < until:
     except TimeoutError:
         pass
 print(seen)
+"""
+
+
+BEACON = """
+HOME = 8091
+import socket, sys, time
+name, places = sys.argv[1], sys.argv[2:]
+for turn in range(3000):
+    for number, address in enumerate(places):
+        try:
+            with socket.create_connection((address, HOME), 0.3) as one:
+                one.sendall((name if name != "host" else "46"[number]).encode() + b" ")
+        except OSError:
+            pass
+    time.sleep(0.1)
+"""
+HEARD = """
+HOME = 8091
+import socket, threading, pathlib
+listener = socket.create_server(("::", HOME), family=socket.AF_INET6, dualstack_ipv6=True)
+def take(one):
+    one.settimeout(2)
+    try:
+        word = one.recv(20)
+    except OSError:
+        return
+    with open("/tmp/heard.log", "ab", 0) as log:
+        log.write(word)
+while True:
+    threading.Thread(target=take, args=(listener.accept()[0],), daemon=True).start()
 """
 
 
@@ -139,3 +169,37 @@ def layer_alone(recoverd: Controller, *hosts: str) -> Iterator[Layer]:
     row = recoverd.request("isolate")
     with execution("isolate", recoverd.target, row.id, row.reason, row.options):
         yield Layer([*hosts], row.id)
+
+
+class Beacons:
+    """Processes of a host, and of a guest behind it, that call home to another one all the time."""
+
+    def __init__(self, lab: Lab, home: str) -> None:
+        self.lab, self.home = lab, home
+
+    def heard(self) -> set[str]:
+        """From whom something came within some turns of theirs, from now on: `4`, `6`, `guest`."""
+        self.lab.run(self.home, "rm -f /tmp/heard.log")
+        eventually(lambda: self._words() >= {"4", "6", "guest"}, timeout_s=4)
+        return self._words()
+
+    def _words(self) -> set[str]:
+        return set(self.lab.run(self.home, "cat /tmp/heard.log 2>/dev/null", check=False).out.split())
+
+
+@contextmanager
+def beacons(lab: Lab, host: str, home: str) -> Iterator[Beacons]:
+    """A beaconing process on a host over both families, and one in a routed guest behind it."""
+    there, guest = lab.host(home), lab.add_guest(host, "routed")
+    lab.run(home, "cat >/tmp/heard.py; rm -f /tmp/heard.log", stdin=HEARD)
+    lab.run(home, "setsid --fork sh -c 'echo $$ >/tmp/heard.pid; exec python3 /tmp/heard.py' >/dev/null 2>&1")
+    lab.run(host, "cat >/dev/shm/beacon.py", stdin=BEACON)
+    run = "setsid --fork python3 /dev/shm/beacon.py %s %s >/dev/null 2>&1"
+    lab.run(host, run % ("host", f"{there.address} {there.address6}"))
+    (lab.state / "beacon.py").write_text(BEACON)
+    lab.run_in(guest, f"setsid --fork timeout 300 python3 {lab.state}/beacon.py guest {there.address} >/dev/null 2>&1")
+    try:
+        yield Beacons(lab, home)
+    finally:
+        lab.run(home, "kill $(cat /tmp/heard.pid)", check=False)
+        lab.run(host, "kill $(ps -eo pid=,args= | awk '/beacon.py/ && !/awk/ { print $1 }')", check=False)

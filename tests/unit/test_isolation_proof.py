@@ -10,7 +10,7 @@ from inventory_kit import write
 
 from recoverd.connections import Completed
 from recoverd.inventory import Inventory, load
-from recoverd.isolation.proof import ITSELF, Seen, kind_of, peers_for, prove_back, prove_cut
+from recoverd.isolation.proof import ITSELF, Seen, is_management, kind_of, peers_for, prove_back, prove_cut
 from tasks.reaching import read_said
 
 FOUR, SIX = "10.0.0.1", "fd00::1"
@@ -141,6 +141,16 @@ def test_a_host_is_back_when_its_peers_reach_it_by_the_same_ways(after: Seen, ve
     proof = prove_back("web-1", BEFORE, after)
     assert proof.verdict == verdict, proof
     assert said in proof.summary
+
+
+def test_where_nobody_had_been_asked_before_nothing_is_missed() -> None:
+    assert prove_back("web-1", Seen(), Seen()).proven
+
+
+def test_a_peer_that_is_management_is_known_by_its_address() -> None:
+    assert is_management("10.0.0.2", ["10.0.0.0/24"])
+    assert not is_management("fd00::2", ["10.0.0.0/24"])
+    assert not is_management("web-2", ["10.0.0.0/24"])
 
 
 def test_a_way_has_a_kind() -> None:
