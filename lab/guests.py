@@ -61,7 +61,6 @@ def add(layout: Layout, host: Host, kind: GuestKind) -> Guest:
     if pids:  # they would keep the old one alive
         call(["kill", "-KILL", *pids], state=layout.state, check=False)
     call(["ip", "netns", "delete", guest.namespace], state=layout.state, check=False)
-    call(["ip", "-netns", host.namespace, "link", "delete", "guest0"], state=layout.state, check=False)
     call(["ip", "netns", "add", guest.namespace], state=layout.state)
     if kind == "routed":
         route(layout, host, guest)
@@ -88,6 +87,7 @@ def describe(layout: Layout, host: Host, kind: GuestKind) -> Guest:
 
 def route(layout: Layout, host: Host, guest: Guest) -> None:
     """Plug a guest into its host, which forwards for it from behind its own addresses."""
+    call(["ip", "-netns", host.namespace, "link", "delete", "guest0"], state=layout.state, check=False)
     near, near6 = guest.address[:-1] + "1", guest.address6[:-1] + "1"
     ipv6 = bool(guest.address6)
     batch(layout, host.namespace, [

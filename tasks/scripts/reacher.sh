@@ -10,11 +10,11 @@ ESTABLISHED, CLOSE_WAIT, AT_ONCE = 1, 8, 800
 REACHED = {0: "open", errno.ECONNREFUSED: "refused", errno.ECONNRESET: "refused"}
 def say(key, word="1"): os.write(1, f"{key}={word}\n".encode())
 def family(address): return socket.AF_INET6 if ":" in address else socket.AF_INET
-def is_mine(address):
+def is_mine(address): # the kernel speaks from an address with itself; a bind would succeed with ip_nonlocal_bind for any
     with socket.socket(family(address), socket.SOCK_DGRAM) as one:
-        try: one.bind((address, 0))
+        try: one.connect((address, 9))
         except OSError: return False
-    return True
+        return one.getsockname()[0] == address
 def dial(ways):
     for start in range(0, len(ways), AT_ONCE):
         poll, waiting, until = select.poll(), {}, time.monotonic() + limit
