@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SPARE = 2
 """So many peers more than witnesses are wanted are asked, where the zone names none: one may be silent."""
 
+MOST_SAID = 3
+"""So many of those that still reach a host are told in a sentence; all of them are in the record."""
+
 ITSELF = "itself"
 """Who reached out from the host, as against the peers that reach in; `guest N` are the networks behind it."""
 
@@ -167,8 +170,7 @@ def prove_cut(host: str, before: Seen, after: Seen, wanted: int, *, may_be_silen
     deaf = ITSELF in after.silent
     verdict: Verdict = "unknown"
     if leaks:
-        verdict = "reached"
-        why = f"{host} is still reached: {'; '.join(_leak(name, ways) for name, ways in leaks.items())}"
+        verdict, why = "reached", f"{host} is still reached: {_leaking(leaks)}"
     elif not before.witnesses:
         why = f"no peer reached {host} before, so that silence proves nothing{_silent(before)}"
     elif len(witnesses) < (needed := min(wanted, len(before.witnesses))):
@@ -223,6 +225,12 @@ def _silent(seen: Seen) -> str:
 
 def _said(words: Mapping[str, str]) -> str:
     return f" ({'; '.join(f'{peer}: {why}' for peer, why in words.items())})" if words else ""
+
+
+def _leaking(leaks: Mapping[str, tuple[str, ...]]) -> str:
+    said = [_leak(name, ways) for name, ways in leaks.items()]
+    more = f"; and by {counted(len(said) - MOST_SAID, 'other')}" if len(said) > MOST_SAID else ""
+    return "; ".join(said[:MOST_SAID]) + more
 
 
 def _leak(name: str, ways: tuple[str, ...]) -> str:

@@ -175,6 +175,17 @@ def _sentinel(entry: Entry) -> Read:
     )
 
 
+def _hosts(entry: Entry) -> Read:
+    body = entry.body
+    return "record", "", f"{body.get('selector')} means {_flat(body.get('hosts') or [])}", ()
+
+
+def _proof(entry: Entry) -> Read:
+    body = entry.body
+    words = "proven cut off" if body.get("proven") else "NOT PROVEN"
+    return "proof", f"{body.get('host')} {words}", str(body.get("summary") or ""), ()
+
+
 def _other(entry: Entry) -> Read:
     return "record", _title(entry), str(entry.body.get("summary") or entry.kind), ()
 
@@ -195,6 +206,8 @@ _READERS: dict[str, Callable[[Entry], Read]] = {
     "step.failed": _failed,
     "step.undone": _undone,
     "evidence.stored": _evidence,
+    "hosts.chosen": _hosts,
+    "isolate.proven": _proof,
     "sentinel.observed": _sentinel,
     "wal.changed": moments_sites.wal,
     "site.bad": moments_sites.bad,

@@ -140,3 +140,41 @@ def test_a_host_that_cannot_be_cut_says_why(recoverd: Controller, ward_lab: Lab)
         finally:
             ward_lab.run(HOST, "for one in /usr/sbin/nft /sbin/nft; do ! mountpoint -q $one || umount $one; done")
         assert layer.release() == {}
+
+
+def test_a_host_whose_disk_is_full_is_cut_off_and_said_not_to_stay_so_across_a_boot(
+    recoverd: Controller, ward_lab: Lab, addresses: tuple[str, str]
+) -> None:
+    full = "mount -t tmpfs -o size=16k none /var/lib/recoverd && head -c 1M /dev/zero >/var/lib/recoverd/full"
+    with layer_alone(recoverd, HOST) as layer:
+        ward_lab.run(HOST, full, check=False)
+        try:
+            faults = layer.apply()
+            assert "it is cut off, but a reboot would bring it back" in faults[HOST]
+            assert not any(reaches(ward_lab, PEER, one) for one in addresses)
+        finally:
+            ward_lab.run(HOST, "umount /var/lib/recoverd")
+        assert layer.apply() == {}, "once there is room"
+        assert layer.verify() == {}
+        assert layer.release() == {}
+
+
+def test_a_host_behind_a_slow_link_is_cut_off_all_the_same(
+    recoverd: Controller, ward_lab: Lab, addresses: tuple[str, str]
+) -> None:
+    with layer_alone(recoverd, HOST) as layer:
+        ward_lab.break_("slow-link", HOST, rate_kbit=256)
+        try:
+            assert layer.apply() == {}
+        finally:
+            ward_lab.mend("slow-link", HOST)
+        assert not any(reaches(ward_lab, PEER, one) for one in addresses)
+        assert layer.release() == {}
+
+
+def test_two_runs_on_one_host_exclude_each_other(recoverd: Controller) -> None:
+    with layer_alone(recoverd, HOST):
+        recoverd.target = HOST
+        second = recoverd.run("isolate")
+    assert second.state == "refused"
+    assert "is locked by run" in second.summary

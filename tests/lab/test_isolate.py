@@ -234,3 +234,20 @@ def test_what_a_plan_says_changes_nothing(recoverd: Controller, ward_lab: Lab) -
     assert f"cut {HOST} off by its packet filter" in planned
     assert not cut_off(ward_lab)
     assert json.dumps(planned)
+
+
+def test_an_alert_waits_for_a_person_and_one_whose_host_is_recoverds_own_is_refused(
+    recoverd: Controller, ward_lab: Lab
+) -> None:
+    asked = recoverd.execute(recoverd.request("isolate", mode="ask"))
+    assert asked.state == "waiting", asked.summary
+    assert not cut_off(ward_lab)
+    done = approved(recoverd, asked)
+    assert done.state == "succeeded", done.summary
+    hosts = recoverd.inventory / "hosts.yaml"
+    own = hosts.read_text().replace(ward_lab.host("web-5").address, f"{ward_lab.layout.prefix}.1")
+    hosts.write_text(own)
+    recoverd.target = "web-5"
+    refused = recoverd.run("isolate", force=True)
+    assert (refused.state, recoverd.changed_nothing(refused)) == ("refused", True)
+    assert "the machine that recoverd itself runs on" in refused.summary

@@ -18,6 +18,7 @@ from recoverd.errors import Look, Stale, Unreachable
 from recoverd.inventory.isolation_drains import HaproxyDrain
 from recoverd.step import Act
 from recoverd.world import World
+from tasks.entry_points import last_in
 
 MAINT, DRAIN, DISABLED = 1, 8, 5
 
@@ -168,3 +169,14 @@ def test_what_a_debian_has_is_enough_to_speak_to_the_socket(
 def test_names_that_could_be_commands_are_no_names(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         HaproxyDrain.model_validate({"kind": "haproxy", "name": "lb", "hosts": ["lb-1"], **settings})
+
+
+def test_the_last_server_that_takes_users_is_known_before_it_is_taken_away(site: Site) -> None:
+    with site.run():
+        assert last_in("web-1", "lb-1", "lb") == ()
+    site.balancer.say("set server web/web-2 state maint")
+    with site.run():
+        assert last_in("web-1", "lb-1", "lb") == ("web",), "of the other backend it serves nobody"
+    site.drain(backends=["api"])
+    with site.run():
+        assert last_in("web-1", "lb-1", "lb") == ()

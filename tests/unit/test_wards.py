@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from flows import layers
 from flows.isolate import permit
+from flows.layers.doing import Done
 from recoverd.errors import Invalid
 from recoverd.inventory import Inventory, load
 from recoverd.isolation.limits import over_limits
@@ -92,6 +95,22 @@ def _plain(step):  # type: ignore[no-untyped-def]
     while hasattr(step, "__wrapped__"):
         step = step.__wrapped__
     return step
+
+
+def test_hosts_that_were_not_begun_in_one_layer_are_not_begun_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def layer(left: tuple[str, ...]):  # type: ignore[no-untyped-def]
+        def apply(hosts: list[str], *, stop_after: int | None = None) -> Done:
+            asked.append((hosts, stop_after))
+            return Done(left=left)
+
+        return SimpleNamespace(apply=apply)
+
+    monkeypatch.setattr(layers, "LAYERS", {"entry-points": layer(("web-3",)), "firewall": layer(())})
+    done = layers.put_on(dict.fromkeys(("web-1", "web-3"), ("entry-points", "firewall")), stop_after=5)
+    assert asked == [(["web-1", "web-3"], 5), (["web-1"], 5)]
+    assert done.left == ("web-3",)
 
 
 @pytest.mark.parametrize("options", [{"evidence": "never"}, {"stop-after": "0"}, {"stop-after": "x"}])
