@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.layers import LAYERS
-from flows.proving_isolation import prove_cut
+from flows.proving_isolation import recheck
 from recoverd.errors import RecoverdError
 from recoverd.execution import hosts_of_run, rehearsal
 from recoverd.inventory import Inventory
@@ -46,8 +46,14 @@ def look_again(wards: Mapping[str, Ward], inventory: Inventory) -> dict[str, str
 
 
 def _reached(hosts: Sequence[str], wards: Mapping[str, Ward]) -> dict[str, str]:
-    proofs = prove_cut(hosts, {host: Seen.model_validate(wards[host].control) for host in hosts})
-    return {proof.host: proof.summary for proof in proofs.hosts if not proof.proven}
+    before = {host: Seen.model_validate(wards[host].control) for host in hosts}
+    proofs = recheck(hosts, before, away=set(wards))
+    # Whose witnesses are all isolated by now cannot be proven any more, which is no sign that it is open: its layers are asked.
+    return {
+        proof.host: proof.summary
+        for proof in proofs.hosts
+        if proof.leaks or not (proof.proven or {*before[proof.host].witnesses} <= {*wards})
+    }
 
 
 def _gather(found: dict[str, list[str]], hosts: Sequence[str], ask: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from recoverd.inventory import Zone
 from recoverd.isolation.proof import Proof, Seen, peers_for
 from recoverd.isolation.proof import prove_back as judge_back
 from recoverd.isolation.proof import prove_cut as judge_cut
@@ -15,6 +16,9 @@ from tasks.views import Facts
 
 TURNS_BACK = 5
 """So often peers are asked whether a host is back: neighbours have to find each other again."""
+
+Before = Reach | Mapping[str, Seen]
+"""What was reached before, by host."""
 
 
 class Proofs(Facts):
@@ -54,42 +58,84 @@ def keep_control(found: Reach, earlier: Mapping[str, Seen]) -> Reach:
     return Reach(hosts={**found.hosts, **earlier})
 
 
-def prove_cut(hosts: Sequence[str], before: Reach | Mapping[str, Seen]) -> Proofs:
+def prove_cut(hosts: Sequence[str], before: Before) -> Proofs:
     """Whether peers find hosts cut off."""
-    seen = before if isinstance(before, Reach) else Reach(hosts=dict(before))
-    after = look_after(_asked_before(hosts, seen), seen)
-    inventory = world().inventory
+    return recheck(hosts, before, away=_isolated())
+
+
+def recheck(hosts: Sequence[str], before: Before, *, away: Collection[str] = ()) -> Proofs:
+    """Whether hosts that were proven to be cut off still are; outside of their run, too.
+
+    Args:
+        hosts: Which.
+        before: What was reached of them before they were.
+        away: Hosts that stand isolated by now: as peers they reach nobody, which says nothing.
+    """
+    seen, zones = _of(before), {host: world().inventory.zone_of(host) for host in hosts}
+    after = look_after(_asked_before(hosts, seen, away), seen)
     return Proofs(
-        hosts=tuple(judge_cut(host, seen.of(host), after.of(host), inventory.zone_of(host).witnesses) for host in hosts)
-    )
+        hosts=tuple(
+            judge_cut(
+                host, seen.of(host), _with_away(seen.of(host), after.of(host), away), zone.witnesses,
+                may_be_silent=_cuts_management(zone),
+            )
+            for host, zone in zones.items()
+        )
+    )  # fmt: skip
 
 
-def prove_back(hosts: Sequence[str], before: Mapping[str, Seen]) -> Proofs:
+def prove_back(hosts: Sequence[str], before: Before) -> Proofs:
     """Whether the peers that reached hosts before reach them again."""
-    seen, open_ = Reach(hosts=dict(before)), list(hosts)
+    seen, open_, away = _of(before), list(hosts), _isolated() - set(hosts)
     found: dict[str, Proof] = {}
     for _ in range(TURNS_BACK):
-        after = look_after(_asked_before(open_, seen), seen)
-        found |= {host: judge_back(host, seen.of(host), after.of(host)) for host in open_}
+        after = look_after(_asked_before(open_, seen, away), seen)
+        found |= {
+            host: judge_back(host, seen.of(host), _with_away(seen.of(host), after.of(host), away)) for host in open_
+        }
         open_ = [host for host in open_ if not found[host].proven]
         if not open_:
             break
     return Proofs(hosts=tuple(found[host] for host in hosts))
 
 
+def _of(before: Before) -> Reach:
+    return before if isinstance(before, Reach) else Reach(hosts=dict(before))
+
+
+def _cuts_management(zone: Zone) -> bool:
+    """Whether hosts of a zone cannot be asked any more once they are cut off, which is meant there."""
+    return "aws" in zone.layers and zone.aws is not None and zone.aws.management == "cut"
+
+
+def _isolated() -> set[str]:
+    here = world()
+    return {ward.host for ward in standing(here.journal)} if here.journal is not None else set()
+
+
 def _asked(hosts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The peers of each host: nobody who is isolated, or about to be."""
     here = world()
-    wards = standing(here.journal) if here.journal is not None else ()
-    away = {*hosts, *here.leases, *(ward.host for ward in wards)}
+    away = {*hosts, *here.leases, *_isolated()}
     return {host: peers_for(here.inventory, host, away) for host in hosts}
 
 
-def _asked_before(hosts: Sequence[str], before: Reach) -> dict[str, tuple[str, ...]]:
-    """The same peers as before, as far as the inventory still has them."""
+def _asked_before(hosts: Sequence[str], before: Reach, away: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The same peers as before, as far as the inventory still has them and they are not isolated themselves."""
     known = world().inventory.hosts
     asked = {host: (*before.of(host).witnesses, *before.of(host).silent) for host in hosts}
-    return {host: tuple(peer for peer in dict.fromkeys(some) if peer in known) for host, some in asked.items()}
+    return {
+        host: tuple(peer for peer in dict.fromkeys(some) if peer in known and peer not in away)
+        for host, some in asked.items()
+    }
+
+
+def _with_away(before: Seen, after: Seen, away: Collection[str]) -> Seen:
+    """What was seen, and who was not asked, and why."""
+    known = world().inventory.hosts
+    silent = {peer: "it is isolated itself" for peer in before.witnesses if peer in away}
+    silent |= {peer: "it is no longer in the inventory" for peer in before.witnesses if peer not in known}
+    return after.model_copy(update={"silent": {**after.silent, **silent}})
 
 
 def _kept_earlier(hosts: Sequence[str]) -> dict[str, Seen]:

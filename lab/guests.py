@@ -12,8 +12,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from lab.layout import PLAIN_OCTETS, Host, Layout
+from lab.machine import init_pid
 from lab.shell import Ran, call
-from recoverd.errors import Invalid
+from recoverd.errors import Invalid, Refused
 
 GuestKind = Literal["routed", "macvlan"]
 MOST_GUEST_OCTETS = 254 - PLAIN_OCTETS[-1]
@@ -56,6 +57,9 @@ def add(layout: Layout, host: Host, kind: GuestKind) -> Guest:
         CommandFailed: The kernel does not have what it takes, or the host is off.
     """
     guest = describe(layout, host, kind)
+    pids = call(["ip", "netns", "pids", guest.namespace], state=layout.state, check=False).out.split()
+    if pids:  # they would keep the old one alive
+        call(["kill", "-KILL", *pids], state=layout.state, check=False)
     call(["ip", "netns", "delete", guest.namespace], state=layout.state, check=False)
     call(["ip", "netns", "add", guest.namespace], state=layout.state)
     if kind == "routed":
@@ -83,6 +87,7 @@ def describe(layout: Layout, host: Host, kind: GuestKind) -> Guest:
 
 def route(layout: Layout, host: Host, guest: Guest) -> None:
     """Plug a guest into its host, which forwards for it from behind its own addresses."""
+    call(["ip", "-netns", host.namespace, "link", "delete", "guest0"], state=layout.state, check=False)
     near, near6 = guest.address[:-1] + "1", guest.address6[:-1] + "1"
     ipv6 = bool(guest.address6)
     batch(layout, host.namespace, [
@@ -130,6 +135,15 @@ def inside(layout: Layout, namespace: str, command: Sequence[str]) -> None:
 
 
 def run(layout: Layout, guest: Guest, command: Sequence[str] | str, *, timeout_s: float, check: bool) -> Ran:
-    """Run an argument list, or a script for `sh`, in a guest's network. Raises CommandFailed, TimedOut."""
+    """Run an argument list, or a script for `sh`, in a guest's network, as a process that its host sees, as that of a container is.
+
+    Raises:
+        Refused: The host is off.
+        CommandFailed, TimedOut: As `machine.run`.
+    """
+    pid = init_pid(layout.hosts[guest.host])
+    if pid is None:
+        raise Refused(f"{guest.host} is off", f"recoverd lab mend power-off {guest.host}")
     argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
-    return call(["ip", "netns", "exec", guest.namespace, *argv], state=layout.state, timeout_s=timeout_s, check=check)
+    spaces = ["nsenter", f"--target={pid}", "--pid", f"--net=/run/netns/{guest.namespace}"]
+    return call([*spaces, "--", *argv], state=layout.state, timeout_s=timeout_s, check=check)

@@ -134,7 +134,7 @@ class Lab:
         return guests.add(self.layout, self.host(host), kind)
 
     def run_in(self, guest: Guest, command: Sequence[str] | str, *, timeout_s: float = 20, check: bool = True) -> Ran:
-        """Run an argument list, or a script for `sh`, in a guest's network. Raises CommandFailed, TimedOut."""
+        """Run an argument list, or a script for `sh`, in a guest's network; see `guests.run`."""
         return guests.run(self.layout, guest, command, timeout_s=timeout_s, check=check)
 
     def status(self) -> LabStatus:
