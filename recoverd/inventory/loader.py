@@ -15,6 +15,7 @@ from recoverd.inventory.alerts import AlertSource, Route
 from recoverd.inventory.ansible import Tree, read_tree
 from recoverd.inventory.backups import Backup
 from recoverd.inventory.connect import connect
+from recoverd.inventory.data import DataRules
 from recoverd.inventory.explain import explain
 from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup
@@ -39,6 +40,7 @@ SECTIONS: dict[str, dict[str, type[BaseModel]]] = {
     "alerts": {"sources": AlertSource, "routes": Route},
     "backups": {"backups": Backup, "files": FilesBackup},
     "isolation": {"zones": Zone},
+    "data": {"data": DataRules},
 }
 """By file: its top-level keys, and what stands below each."""
 
@@ -91,6 +93,7 @@ def load(path: Path | str) -> Inventory:
         pgbackrest={name: one for name, one in things["backups"].items() if isinstance(one, PgBackRest)},
         files=things["files"],
         zones=things["zones"],
+        data=things["data"],
         unusable=unusable,
         warnings=tuple(work.warnings),
     )
