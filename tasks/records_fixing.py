@@ -7,7 +7,7 @@ import time
 import tenacity
 
 from recoverd.connections import Sql
-from recoverd.errors import Look, NotNow, RecoverdError, Refused, Stale, Tampered, TryAgain
+from recoverd.errors import Look, RecoverdError, Refused, Stale, Tampered, TryAgain
 from recoverd.inventory import DataRules
 from recoverd.records.names import qualified
 from recoverd.records.plan import Manifest
@@ -64,7 +64,7 @@ def apply_fix(service: str, plan: str) -> None:
     _take(session, fix)
     try:
         _go_through(session, fix, rules)
-        _finish(await_primary(service, fix.system, fix.database), fix)
+        _finish(fix)
     except Refused as error:  # which says that nothing was changed; by now something may have been
         raise Look(error.message, error.hint) from error
 
@@ -95,21 +95,24 @@ def _go_through(session: Sql, fix: Manifest, rules: DataRules) -> None:
     """All stretches that are not done yet. Which those are, only the database knows: it is asked after every break."""
     here = world()
     service, pace, done = fix.service, Pace(fix.batch_rows, rules.pause_ms / 1000), progress(session, fix.name)
-    last, breaks = int(session.value(f"select coalesce(max(_n), 0) from {fix.sql}", timeout_s=30.0)), 0
+    last, breaks, broken = int(session.value(f"select coalesce(max(_n), 0) from {fix.sql}", timeout_s=30.0)), 0, False
     while done.hi < last:
         here.check_leases()
-        await_standbys(session, rules)
         began = time.monotonic()
         try:
+            if broken:
+                session = _after_break(service, fix, done)
+                done, broken = progress(session, fix.name), False
+                continue
+            await_standbys(session, rules)
             _batch(session, fix, rules, done.hi, min(done.hi + pace.rows, last), pace)
-            breaks = 0
+            done, breaks = progress(session, fix.name), 0
         except TryAgain as error:
-            breaks += 1
+            breaks, broken = breaks + 1, True
             if breaks > MOST_BREAKS:
                 raise
             here.say(f"the server went away ({error.message}); what was committed is asked for")
-            session = _after_break(service, fix, done)
-        done = progress(session, fix.name)
+            continue
         here.say(
             f"{done.applied} of {fix.rows} rows changed, {done.conflicts} left to others, {time.monotonic() - began:.2f} s"
         )
@@ -162,10 +165,15 @@ def _after_break(service: str, fix: Manifest, before: Progress) -> Sql:
     return session
 
 
-def _finish(session: Sql, fix: Manifest) -> None:
+def _finish(fix: Manifest) -> None:
+    """Say that it is done, to whoever is primary by then."""
     here = world()
-    if not session.rows(_DONE, (fix.name, here.run.id, here.epoch), timeout_s=30.0):
-        raise NotNow(f"another run has the fix {fix.name}", "recoverd runs; then recoverd show RUN")
+    again = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(5), retry=tenacity.retry_if_exception_type(TryAgain), reraise=True
+    )
+    arguments = (fix.name, here.run.id, here.epoch)
+    if not again(lambda: await_primary(fix.service, fix.system, fix.database).rows(_DONE, arguments, timeout_s=30.0)):
+        raise Stale(f"another run has the fix {fix.name}", "recoverd runs; then recoverd show RUN")
 
 
 def _said(fix: Manifest, done: Progress) -> str:

@@ -7,7 +7,7 @@ import time
 import tenacity
 
 from recoverd.connections import Sql
-from recoverd.errors import TimedOut
+from recoverd.errors import Look
 from recoverd.inventory import DataRules
 from tasks.records_batches import Batch
 
@@ -43,7 +43,7 @@ def await_standbys(session: Sql, rules: DataRules) -> None:
     """Wait until no standby lags behind by more than the inventory allows.
 
     Raises:
-        TimedOut: One does, for longer than it allows; nothing more was changed.
+        Look: One does, for longer than it allows; what was done stays done.
     """
     waiting = tenacity.Retrying(
         stop=tenacity.stop_after_delay(rules.lag_limit_s),
@@ -52,7 +52,7 @@ def await_standbys(session: Sql, rules: DataRules) -> None:
         retry_error_callback=lambda _state: None,
     )
     if waiting(lambda: int(session.value(_LAG, timeout_s=10.0))) is None:
-        raise TimedOut(
+        raise Look(
             f"a standby lags behind by more than {rules.max_lag_bytes} bytes for {rules.lag_limit_s} s",
             "see pg_stat_replication; max_lag_bytes in data.yaml says how much may be, then resume the run",
         )

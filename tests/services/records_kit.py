@@ -51,7 +51,6 @@ DATA = """
 data:
   orders-db:
     database: {database}
-    lock_timeout_ms: 300
 {more}
 """
 
@@ -61,14 +60,14 @@ class Data:
     """A database with a recoverd that may mend its records.
 
     Attributes:
-        more: Lines that are added to data.yaml, below the service.
+        more: Settings that are added to data.yaml, below the service.
     """
 
     server: PgServer
     url: str
     home: Path
     journal: Journal
-    more: list[str] = field(default_factory=list)
+    more: dict[str, str] = field(default_factory=lambda: {"lock_timeout_ms": "300"})
 
     @property
     def database(self) -> str:
@@ -95,9 +94,11 @@ class Data:
             self.sql(f"grant select, update on {table} to recoverd_data")
 
     def configure(self, *lines: str) -> None:
-        """Add lines to data.yaml, below the service."""
-        self.more += lines
-        text = DATA.format(database=self.database, more="\n".join(f"    {line}" for line in self.more))
+        """Set keys in data.yaml, below the service: `key: value`."""
+        self.more |= dict(line.split(": ", 1) for line in lines)
+        text = DATA.format(
+            database=self.database, more="\n".join(f"    {key}: {value}" for key, value in self.more.items())
+        )
         (self.home / "inventory" / "data.yaml").write_text(text)
 
     def plan(self, **options: Any) -> Rehearsed:
