@@ -146,6 +146,10 @@ PROCEDURES: Mapping[str, Procedure] = {
             check="recoverd.records.wish:check_options",
         ),
         Procedure(
+            "check-data", "flows.check_data:check_data", "Hold data records against the rules of the inventory", urgency=10,
+            options=("rule",),
+        ),
+        Procedure(
             "undo", "flows.undo:undo", "Take the steps of an earlier run back", urgency=60,
             options=("run",), takes=("service", "files", "hosts"),
         ),

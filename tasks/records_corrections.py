@@ -13,7 +13,6 @@ from recoverd.errors import Refused
 from recoverd.records.corrections import Correction, Corrections
 from recoverd.records.names import literal, quoted
 from recoverd.records.wish import Wish
-from recoverd.words import counted
 from tasks.records_drafts import OTHER, Draft, Filled, listed
 from tasks.records_tables import Table, look_at_table
 
@@ -63,7 +62,7 @@ class FromCsv:
         self._refuse_doubled(session, limit_s)
         rows = int(session.value(self._insert(draft), timeout_s=limit_s))
         self._refuse_unlike(session, limit_s)
-        notes = (f"{counted(self.corrections.formulas, 'new value')} look like formulas of a spreadsheet",)
+        notes = (f"formulas of a spreadsheet, as it seems, taken as texts: {self.corrections.formulas}",)
         source = {"csv": self.corrections.path.name, "sha256": self.corrections.sha256, "lines": lines}
         return Filled(rows, source, notes=notes if self.corrections.formulas else ())
 

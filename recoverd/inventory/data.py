@@ -32,6 +32,10 @@ class DataRule(Model):
         100.0, ge=0, le=100, description="percent of rows that must be right; below it an incident is raised"
     )
 
+    prepare: bool = Field(
+        False, description="whether a fix by this rule is prepared then, which waits for a person's approval"
+    )
+
     @model_validator(mode="after")
     def _one_kind(self) -> DataRule:
         kinds = [name for name in ("violates", "builtin", "sql") if getattr(self, name) is not None]
@@ -45,6 +49,8 @@ class DataRule(Model):
             raise ValueError("province needs column, and id_number or postcode or both")
         if self.mend is not None and self.violates is None:
             raise ValueError("mend goes with violates")
+        if self.prepare and self.mend is None and self.builtin is None:
+            raise ValueError("prepare needs a rule that says what is right: mend, or builtin")
         self._read()
         return self
 
