@@ -100,7 +100,7 @@ class Corrections:
         wanted = [[*self.key, *FIXED], ["key", *FIXED]] if len(self.key) == 1 else [[*self.key, *FIXED]]
         if names not in wanted:
             raise Invalid(
-                f"the first line of {self.path.name} is {','.join(names)[:100]!r}",
+                f"the first line of {self.path.name} does not name the columns that are wanted",  # and is not shown: it may be any file
                 f"it must be: {','.join(wanted[0])}",
             )
 
