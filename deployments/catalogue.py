@@ -153,6 +153,17 @@ PROCEDURES: Mapping[str, Procedure] = {
             urgency=40, options=("paths", "database", "limit"), takes=("hosts",),
         ),
         Procedure(
+            "fix-record", "flows.fix_record:fix_record", "Mend data records as an approved plan says", urgency=25,
+            options=(
+                "plan", "table", "set", "where", "expect_rows", "from_csv", "encoding", "rule", "undo", "strict", "batch_rows",
+            ),
+            check="recoverd.records.wish:check_options",
+        ),
+        Procedure(
+            "check-data", "flows.check_data:check_data", "Hold data records against the rules of the inventory", urgency=10,
+            options=("rule",),
+        ),
+        Procedure(
             "undo", "flows.undo:undo", "Take the steps of an earlier run back", urgency=60,
             options=("run",), takes=("service", "files", "hosts"),
         ),

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import (
+    data,
     deciding,
     drills,
     evidence,
@@ -127,7 +128,7 @@ def _raise_if_debugging(error: BaseException) -> None:
 
 app.add_typer(labs.app, name="lab")
 app.add_typer(sites.app, name="sites")
-for module in (serving, readiness, plans, running, reviewing, deciding, wal, drills, isolated, versions):
+for module in (serving, readiness, plans, running, reviewing, deciding, wal, drills, isolated, data, versions):
     module.register(app)
 app.add_typer(records.app, name="journal")
 app.add_typer(evidence.app, name="evidence")

@@ -174,9 +174,12 @@ Sites = Annotated[
     str | None, typer.Option("--site", metavar="NAME,…", help="Backup sites to read from; none: all that answer.")
 ]
 Into = Annotated[str | None, typer.Option("--into", metavar="beside|replace", help="Where restored data goes.")]
-SetId = Annotated[str | None, typer.Option("--set", metavar="ID", help="The backup set; none: the best one.")]
+SetId = Annotated[
+    str | None,
+    typer.Option("--set", metavar="ID", help="The backup set; none: the best one. Of fix-record: column = value, …"),
+]
 OnHost = Annotated[str | None, typer.Option("--host", metavar="HOST", help="The host that it is done on.")]
-Table = Annotated[str | None, typer.Option("--table", metavar="SCHEMA.TABLE", help="Bring back this one table alone.")]
+Table = Annotated[str | None, typer.Option("--table", metavar="SCHEMA.TABLE", help="This one table alone.")]
 As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="What a table that is brought back is called.")]
 
 Paths = Annotated[

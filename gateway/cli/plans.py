@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.fix_options import ExpectRows, FromCsv, PlanHash, Rule, Strict, Where, fix_flags
 from gateway.cli.options import (
     Accounts,
     Addresses,
@@ -66,9 +67,15 @@ def plan(
     addresses: Addresses = None,
     for_time: For = None,
     force: Force = False,
+    where: Where = None,
+    expect_rows: ExpectRows = None,
+    from_csv: FromCsv = None,
+    rule: Rule = None,
+    plan_hash: PlanHash = None,
+    strict: Strict = False,
     output: Output = Format.table,
 ) -> None:
-    """Say what a procedure would do now: a dry run on real observations. Changes nothing.
+    """Say what a procedure would do now: a dry run on real observations. Changes nothing; that of fix-record is kept, to be run.
 
     Exits with 3 where it would be refused.
     """
@@ -90,6 +97,7 @@ def plan(
         "accounts": accounts,
         "addresses": addresses,
         "for": for_time,
+        **fix_flags(where, expect_rows, from_csv, rule, plan_hash, strict),
     }
     options = with_flags(option, **flags)
     if force:
@@ -156,7 +164,8 @@ def _plan_data(name: str, target: str, inventory: Inventory, found: Rehearsed) -
         "irreversible": [f"{step.title}: {step.irreversible}" for step in found.steps if step.irreversible],
         "refused": next((step.finding for step in found.steps if step.kind == "stop"), None)
         or (None if found.error is None else found.error.message),
-        "hash": plan_hash({"procedure": name, "target": target, "changes": changes}),
+        "hash": next((step.key for step in found.steps if step.kind == "plan"), "")
+        or plan_hash({"procedure": name, "target": target, "changes": changes}),
     }
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.blast import say_blast_radius
+from gateway.cli.fix_options import ExpectRows, FromCsv, PlanHash, Rule, Strict, Where, fix_flags
 from gateway.cli.options import (
     Accounts,
     Addresses,
@@ -72,6 +74,12 @@ def run(
     addresses: Addresses = None,
     for_time: For = None,
     force: Force = False,
+    where: Where = None,
+    expect_rows: ExpectRows = None,
+    from_csv: FromCsv = None,
+    rule: Rule = None,
+    plan_hash: PlanHash = None,
+    strict: Strict = False,
     override_cooldown: Annotated[
         bool, typer.Option("--override-cooldown", help="Also soon after the last failover.")
     ] = False,
@@ -99,6 +107,7 @@ def run(
         "accounts": accounts,
         "addresses": addresses,
         "for": for_time,
+        **fix_flags(where, expect_rows, from_csv, rule, plan_hash, strict),
     }
     options = with_flags(option, **flags)
     if force:
@@ -108,7 +117,7 @@ def run(
     if override_cooldown:
         options["override_cooldown"] = True
     mode: Mode = "ask" if ask else "act"
-    _say_blast_radius(inventory, wanted)
+    say_blast_radius(inventory, wanted)
     start_by_hand(inventory, name, wanted, reason, mode, options, wait, timeout_s, queue, output)
 
 
@@ -170,6 +179,10 @@ def undo(
         raise Stale(f"run {row.id} is {row.state}: there is nothing to take back", f"recoverd show {row.id}")
     if way := HAVE_THEIR_OWN_WAY_BACK.get(row.procedure):
         raise Refused(f"an undo does not take a run of {row.procedure} back", way.format(target=row.target))
+    if row.procedure == "fix-record":  # by a second fix, which another person approves
+        options = {"undo": row.id}
+        start_by_hand(inventory, row.procedure, row.target, reason, "act", options, wait, timeout_s, queue, output)
+        return
     plan = read_backwards(journal.entries(run=row.id, kinds=KINDS))
     if plan.final or not plan.steps:
         raise Refused(f"run {row.id}: {plan.summary}", f"recoverd show {row.id} says more, step by step")
@@ -242,23 +255,3 @@ def _hand_over(journal: Journal, row: RunRow, wait: bool, timeout_s: float, outp
     if row.state == "waiting":
         note(f"another person runs: recoverd approve {row.id}")
     raise typer.Exit(exit_code(journal, row))
-
-
-def _say_blast_radius(inventory: Inventory, target: str) -> None:
-    from recoverd.inventory import Selection
-    from recoverd.words import counted
-
-    if target in inventory.files:
-        files = inventory.files[target]
-        hosts = ", ".join(f"{host} ({inventory.host(host).address})" for host in inventory.hosts_of(files))
-        note(f"{files.name}: {', '.join(files.paths)} of {hosts}")
-        return
-    found = inventory.anything(target)
-    if isinstance(found, Selection):
-        hosts = ", ".join(f"{host} ({inventory.host(host).address})" for host in found.hosts)
-        note(f"{counted(len(found.hosts), 'host')}: {hosts}")
-        return
-    service = inventory.service(target)
-    hosts = ", ".join(f"{host} ({inventory.host(host).address})" for host in service.hosts)
-    ways = ", ".join(entry.name for entry in service.entry_points) or "none"
-    note(f"{service.name} ({service.criticality}): servers {hosts}; entry points {ways}")

@@ -87,6 +87,25 @@ class Connections:
         key = f"sql:{service.name}:{host}:{purpose}"
         return self._kept(key, lambda: Sql(parameters, timeout_s=limit, name=f"{host}:{server.port}"), limit)
 
+    def data(self, service: Service, host: str, *, timeout_s: float | None = None) -> Sql:
+        """The session with the server of a service on a host, as the role that mends records, in their database.
+
+        It commits as the server is set up to, and reads constants as the grammar in recoverd/records does.
+
+        Raises:
+            Invalid: data.yaml does not say how.
+            Unreachable, TryAgain, NotAllowed: See `Sql`.
+        """
+        limit = self._connect_timeout_s if timeout_s is None else timeout_s
+        rules, port = self._inventory.data_of(service.name), service.postgres_of(host).port
+        parameters = server_parameters(
+            self._inventory.host(host).address, port, rules.database, rules.user,
+            rules.password.resolve() if rules.password else None, rules.sslmode, "recoverd fix",
+            options="-c standard_conforming_strings=on -c client_min_messages=error -c jit=off",
+        )  # fmt: skip
+        key = f"sql:{service.name}:{host}:data"
+        return self._kept(key, lambda: Sql(parameters, timeout_s=limit, name=f"{host}:{port}/{rules.database}"), limit)
+
     def s3(self, site: S3Site) -> S3:
         """The bucket of a backup site. Opens nothing yet: each call of it says whether the server answers."""
         with self._guard:

@@ -154,6 +154,8 @@ def _explain(name: str, error: psycopg2.Error) -> RecoverdError:
     text = str(error).strip().splitlines()
     said = text[0] if text else type(error).__name__
     state = error.pgcode
+    if state == "57014":
+        return TryAgain(f"{name}: {said} (SQLSTATE {state})", "the statement took too long and did nothing")
     if state is not None and not isinstance(error, psycopg2.OperationalError):
         return Look(f"{name} refused a statement: {said} (SQLSTATE {state})", "see the server's log for the statement")
     if state in {"55P03", "40P01", "40001"}:

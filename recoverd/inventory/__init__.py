@@ -15,6 +15,7 @@ from recoverd.inventory.backups import (
     WalRules,
 )
 from recoverd.inventory.base import FrozenMap, Mode
+from recoverd.inventory.data import DataRule, DataRules
 from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup
 from recoverd.inventory.findings import Finding, findings, secrets_of
@@ -41,6 +42,8 @@ __all__ = [
     "Basic",
     "Bearer",
     "Control",
+    "DataRule",
+    "DataRules",
     "DrillRules",
     "EntryPoint",
     "FenceDevice",

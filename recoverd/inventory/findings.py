@@ -42,7 +42,9 @@ def findings(inventory: Inventory) -> tuple[Finding, ...]:
 
 def secrets_of(inventory: Inventory) -> tuple[SecretRef, ...]:
     """Every reference to a secret, each once."""
-    parts = (inventory.services, inventory.fence_devices, inventory.sources, inventory.backups, inventory.files)
+    parts = (
+        inventory.services, inventory.fence_devices, inventory.sources, inventory.backups, inventory.files, inventory.data,
+    )  # fmt: skip
     return tuple(dict.fromkeys(ref for part in parts for ref in _references(part)))
 
 

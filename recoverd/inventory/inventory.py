@@ -14,6 +14,7 @@ from recoverd.incidents import Criticality
 from recoverd.inventory.alerts import AlertSource, Route
 from recoverd.inventory.backups import Backup, RestoreRules
 from recoverd.inventory.base import Frozen, Model
+from recoverd.inventory.data import DataRules
 from recoverd.inventory.evidence import EvidencePlace
 from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup
@@ -50,6 +51,7 @@ class Inventory(Model):
     files: Frozen[str, FilesBackup] = Field(default_factory=dict, description="backups of files, by name")
     zones: Frozen[str, Zone] = Field(default_factory=dict, description="by name; the first that selects a host counts")
     evidence: Frozen[str, EvidencePlace] = Field(default_factory=dict, description="places that keep evidence, by name")
+    data: Frozen[str, DataRules] = Field(default_factory=dict, description="by service: how its records are mended")
     unusable: Frozen[str, Problem] = Field(
         default_factory=dict, description="hosts that hosts.yaml names and recoverd cannot use, with the reason"
     )
@@ -127,6 +129,10 @@ class Inventory(Model):
             )
         files = self.files_of(name)
         return files.as_backup(name) if files else _named(self.backups, name, "backup of", "backups.yaml")
+
+    def data_of(self, service: str) -> DataRules:
+        """How records of a service are mended; Invalid when data.yaml does not say so."""
+        return _named(self.data, service, "data of", "data.yaml")
 
     def files_of(self, archive: str) -> FilesBackup | None:
         """The backup of files that an archive belongs to, by its own name or by `NAME.HOST`; None for that of a service."""

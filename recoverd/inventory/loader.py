@@ -15,6 +15,7 @@ from recoverd.inventory.alerts import AlertSource, Route
 from recoverd.inventory.ansible import Tree, read_tree
 from recoverd.inventory.backups import Backup
 from recoverd.inventory.connect import connect
+from recoverd.inventory.data import DataRules
 from recoverd.inventory.evidence import EvidencePlace
 from recoverd.inventory.explain import explain
 from recoverd.inventory.fencing import FenceDevice
@@ -40,6 +41,7 @@ SECTIONS: dict[str, dict[str, type[BaseModel]]] = {
     "alerts": {"sources": AlertSource, "routes": Route},
     "backups": {"backups": Backup, "files": FilesBackup},
     "isolation": {"zones": Zone, "evidence": EvidencePlace},
+    "data": {"data": DataRules},
 }
 """By file: its top-level keys, and what stands below each."""
 
@@ -93,6 +95,7 @@ def load(path: Path | str) -> Inventory:
         files=things["files"],
         zones=things["zones"],
         evidence=things["evidence"],
+        data=things["data"],
         unusable=unusable,
         warnings=tuple(work.warnings),
     )

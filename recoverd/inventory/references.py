@@ -38,6 +38,7 @@ REFERENCES = (
     Reference("backups", ("files", "*", "hosts", "*"), "host or group"),
     Reference("backups", ("files", "*", "sites", "*", "host"), "host"),
     Reference("backups", ("files", "*", "policy"), "policy"),
+    Reference("data", ("data", "@"), "service"),
     Reference("isolation", ("zones", "*", "policy"), "policy"),
     Reference("isolation", ("zones", "*", "peers", "*"), "host"),
     Reference("isolation", ("zones", "*", "drains", "*", "hosts", "*"), "host"),
