@@ -107,9 +107,14 @@ def _confirm(host: str, timer_s: int, began: float, given: dict[str, str]) -> No
             if time.monotonic() >= until:
                 raise _lost(host, timer_s, error) from error
     try:
-        _run(host, "hold", given)
+        seen = _run(host, "hold", given)
     except (Unreachable, TimedOut) as error:
         raise _lost(host, timer_s, error) from error
+    if "changed_inet" in seen or "changed_l2" in seen:
+        raise Look(
+            f"{host} was cut off, and somebody changes its rules as they are made: {why_not_cut(seen)}",
+            "cut it off at its switch, or in AWS; then run isolate again",
+        )
 
 
 def _lost(host: str, timer_s: int, error: RecoverdError) -> Look:

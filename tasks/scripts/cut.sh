@@ -176,6 +176,7 @@ hold() {
         done
     } | nft -f - 2>/dev/null || { echo "the timer is over: this host is back on the network" >&2; return 1; }
     at_boot || { echo "it is cut off, but a reboot would bring it back: $boot_dir or $unit_dir cannot be written" >&2; return 1; }
+    state
 }
 
 # What cuts this host off again when it boots: before the network comes up, and once more when all devices are there.
