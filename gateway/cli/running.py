@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.blast import say_blast_radius
-from gateway.cli.fix_options import ExpectRows, FromCsv, PlanHash, Rule, Strict, Where, fix_flags
+from gateway.cli.fix_options import ExpectRows, FromCsv, Key, PlanHash, Rule, Strict, Where, fix_flags
 from gateway.cli.options import (
     Accounts,
     Addresses,
@@ -80,6 +80,7 @@ def run(
     rule: Rule = None,
     plan_hash: PlanHash = None,
     strict: Strict = False,
+    key: Key = None,
     override_cooldown: Annotated[
         bool, typer.Option("--override-cooldown", help="Also soon after the last failover.")
     ] = False,
@@ -107,7 +108,7 @@ def run(
         "accounts": accounts,
         "addresses": addresses,
         "for": for_time,
-        **fix_flags(where, expect_rows, from_csv, rule, plan_hash, strict),
+        **fix_flags(where, expect_rows, from_csv, rule, plan_hash, strict, key),
     }
     options = with_flags(option, **flags)
     if force:

@@ -72,6 +72,19 @@ class DataRule(Model):
             raise ValueError(error.message) from None
 
 
+class AuditTable(Model):
+    """A table in which triggers of the database's own note who changed what. Keys name its columns."""
+
+    table: str = Field(min_length=1, description="the table; recoverd_data may select from it")
+    key: str = Field(min_length=1, description="column with the key of the row, as a text; several with commas")
+    at: str = Field(min_length=1, description="column with the time of the change")
+    of: str | None = Field(None, description="column with the table's name, where one table notes for several")
+    user: str | None = Field(None, description="column with the database user")
+    application: str | None = Field(None, description="column with the application's name")
+    address: str | None = Field(None, description="column with the client's address")
+    transaction: str | None = Field(None, description="column with the transaction's id")
+
+
 class DataRules(Model):
     """How records of a service are mended: who does it, where, and how gently."""
 
@@ -96,6 +109,7 @@ class DataRules(Model):
         64 * 1024**2, ge=0, description="bytes of WAL that standbys may lag behind before the next transaction waits"
     )
     lag_limit_s: int = Field(600, ge=1, description="seconds it waits for them, then a person must look")
+    audit: AuditTable | None = Field(None, description="where `trace` finds who changed a row")
     rules: tuple[DataRule, ...] = Field((), description="when a record counts as right")
 
     @model_validator(mode="after")
