@@ -146,6 +146,10 @@ PROCEDURES: Mapping[str, Procedure] = {
             check="recoverd.records.wish:check_options",
         ),
         Procedure(
+            "takedown", "flows.takedown:takedown", "Take content out of sight, so that it can come back", urgency=40,
+            options=("rule", "where", "expect_rows"), check="recoverd.records.wish:check_takedown",
+        ),
+        Procedure(
             "trace", "flows.trace:trace", "Find who changed a record, and when", urgency=25, options=("table", "key"),
             check="recoverd.records.origin:check_options",
         ),

@@ -129,7 +129,7 @@ def _filling(service: str, session: Sql, wish: Wish, rules: DataRules) -> Fillin
         rule = rules.rule(wish.rule)
         assignments, condition = mending(rule)
         return FromSet(look_at_table(session, str(rule.table)), assignments, condition, {"rule": rule.name})
-    source = {"set": wish.set, "where": wish.where}
+    source = {"set": wish.set, "where": wish.where, **({"takedown": wish.takedown} if wish.takedown else {})}
     return FromSet(look_at_table(session, wish.table), wish.assignments, wish.condition, source)
 
 
@@ -138,6 +138,11 @@ def _check_rows(wish: Wish, filled: Filled, rows: int) -> None:
         raise Refused(
             f"it is about {counted(filled.matched, 'row')}, and {wish.expect_rows} were expected",
             "look at the condition, and at who writes; then plan with the right number",
+        )
+    if wish.most_rows is not None and filled.matched > wish.most_rows:
+        raise Refused(
+            f"it is about {counted(filled.matched, 'row')}, and {wish.takedown} may hide {wish.most_rows} at once",
+            "narrow the condition, or raise most_rows in data.yaml",
         )
     if rows == 0:
         changed = f"; {counted(filled.left, 'row')} changed since" if filled.left else ""

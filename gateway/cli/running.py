@@ -178,9 +178,9 @@ def undo(
     row = journal.get_run(run_id)
     if not row.ended or row.state in {"undone", "refused"}:
         raise Stale(f"run {row.id} is {row.state}: there is nothing to take back", f"recoverd show {row.id}")
-    if row.procedure == "fix-record":  # by a second fix, which another person approves
+    if row.procedure in {"fix-record", "takedown"}:  # by a second fix, which another person approves
         options = {"undo": row.id}
-        start_by_hand(inventory, row.procedure, row.target, reason, "act", options, wait, timeout_s, queue, output)
+        start_by_hand(inventory, "fix-record", row.target, reason, "act", options, wait, timeout_s, queue, output)
         return
     plan = read_backwards(journal.entries(run=row.id, kinds=KINDS))
     if plan.final or not plan.steps:

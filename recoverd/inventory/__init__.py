@@ -15,7 +15,7 @@ from recoverd.inventory.backups import (
     WalRules,
 )
 from recoverd.inventory.base import FrozenMap, Mode
-from recoverd.inventory.data import AuditTable, DataRule, DataRules
+from recoverd.inventory.data import AuditTable, DataRule, DataRules, Takedown
 from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup
 from recoverd.inventory.findings import Finding, findings, secrets_of
@@ -82,6 +82,7 @@ __all__ = [
     "SentinelPolicy",
     "Service",
     "Site",
+    "Takedown",
     "Triggers",
     "VirtualAddress",
     "WalRules",

@@ -23,7 +23,7 @@ from recoverd.inventory.backups import (
     S3Site,
     WalRules,
 )
-from recoverd.inventory.data import AuditTable, DataRule, DataRules
+from recoverd.inventory.data import AuditTable, DataRule, DataRules, Takedown
 from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup, FilesRules
 from recoverd.inventory.hosts import Host
@@ -71,7 +71,7 @@ FILES: dict[str, tuple[type[BaseModel], ...]] = {
         Repository,
     ),
     "isolation.yaml": (Zone, Limit, Probes, HaproxyDrain, AwsIsolation, AwsCredentials),
-    "data.yaml": (DataRules, DataRule, AuditTable),
+    "data.yaml": (DataRules, DataRule, AuditTable, Takedown),
     "any file": (SecretRef,),
 }
 BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"
