@@ -160,6 +160,14 @@ PROCEDURES: Mapping[str, Procedure] = {
             check="recoverd.records.wish:check_options",
         ),
         Procedure(
+            "takedown", "flows.takedown:takedown", "Take content out of sight, so that it can come back", urgency=40,
+            options=("rule", "where", "expect_rows"), check="recoverd.records.wish:check_takedown",
+        ),
+        Procedure(
+            "trace", "flows.trace:trace", "Find who changed a record, and when", urgency=25, options=("table", "key"),
+            check="recoverd.records.origin:check_options",
+        ),
+        Procedure(
             "check-data", "flows.check_data:check_data", "Hold data records against the rules of the inventory", urgency=10,
             options=("rule",),
         ),

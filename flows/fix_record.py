@@ -19,7 +19,7 @@ from recoverd.errors import Invalid, Refused, Stale
 from recoverd.execution import execution
 from recoverd.gate import gate
 from recoverd.journal import Journal, RunRow
-from recoverd.records.wish import Wish, read_wish
+from recoverd.records.wish import Wish
 from recoverd.step import Outcome
 from recoverd.words import counted
 from recoverd.world import PlannedStep, world
@@ -27,10 +27,12 @@ from tasks.records_drafts import sample
 from tasks.records_fixing import apply_fix
 from tasks.records_kept import Kept, find_plan
 from tasks.records_plans import make_plan
-from tasks.records_preparing import look_at_conflicts, look_for_plan, prepare_fix
+from tasks.records_preparing import look_at_conflicts, look_for_plan, prepare_fix, wish_of_run
 from tasks.records_session import primary_session
 
 SCOPE = "data"
+MENDING = ("fix-record", "takedown")
+"""Procedures whose runs are taken back by a second fix."""
 SHOWN_ROWS = 20
 NOTED = "fix.done"
 
@@ -52,8 +54,12 @@ def fix_record(target: str, run: str | None = None, reason: str = "", options: d
 
 def carry_out(service: str) -> str:
     """The procedure itself; also what a plan walks through: that makes the plan, and changes no record."""
-    here = world()
-    wish = read_wish(here.run.options)
+    return mend(service)[0]
+
+
+def mend(service: str) -> tuple[str, int]:
+    """Plan, approval, transactions, account, for any procedure that changes rows; a sentence, and how many rows changed."""
+    here, wish = world(), wish_of_run()
     earlier = _earlier(service, wish.undo) if wish.undo else None
     kept = _plan(service, wish)
     if kept.manifest.service != service:
@@ -65,7 +71,7 @@ def carry_out(service: str) -> str:
         _show(service, kept)
     gate("fix", kept.manifest.model_dump(mode="json"), kept.manifest.summary)
     outcome = apply_fix(service, kept.hash)
-    return "" if here.dry_run else _close(service, kept, outcome, earlier)
+    return ("", 0) if here.dry_run else (_close(service, kept, outcome, earlier), int(outcome["applied"]))
 
 
 def _plan(service: str, wish: Wish) -> Kept:
@@ -93,8 +99,10 @@ def _earlier(service: str, run: str) -> RunRow:
     """The run whose fix is to be taken back."""
     journal = world().journal or Journal.open()
     row = journal.get_run(run)
-    if row.procedure != "fix-record" or row.target != service:
-        raise Invalid(f"run {row.id} is {row.procedure} of {row.target}", "name a run of fix-record on this service")
+    if row.procedure not in MENDING or row.target != service:
+        raise Invalid(
+            f"run {row.id} is {row.procedure} of {row.target}", f"name a run of {' or '.join(MENDING)} on this service"
+        )
     if not row.ended:
         raise Refused(f"run {row.id} is {row.state}", f"cancel it first, or let it end: recoverd show {row.id}")
     if row.state == "undone":
@@ -115,7 +123,10 @@ def _show(service: str, kept: Kept) -> None:
         here.foresee(
             "row", "more", f"{manifest.rows - SHOWN_ROWS} more rows", f"select * from {manifest.sql} order by _n"
         )
-    finding = f"recoverd run fix-record {service} --plan {kept.hash[:12]} --reason …"
+    how = f"fix-record {service} --plan {kept.hash[:12]}"
+    finding = (
+        f"recoverd run {how if here.run.procedure == 'fix-record' else f'{here.run.procedure} {service} …'} --reason …"
+    )
     here.planned.append(PlannedStep("plan", kept.hash, manifest.summary, finding))
 
 

@@ -110,7 +110,7 @@ def _instead(earlier: RunRow) -> str:
     if earlier.procedure in {"failover", "switchover"}:
         target = earlier.target
         return f"let the old primary follow (`recoverd run rejoin {target}`), then `recoverd run switchover {target}` to it"
-    if earlier.procedure == "fix-record":
+    if earlier.procedure in {"fix-record", "takedown"}:
         return f"it is taken back by a second fix: recoverd run fix-record {earlier.target} --option undo={earlier.id}"
     return f"see what it did with `recoverd show {earlier.id}`"
 

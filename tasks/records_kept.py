@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recoverd.connections import Sql
 from recoverd.errors import Invalid
 from recoverd.records.plan import Manifest, read_manifest
 from tasks.records_session import primary_session
@@ -50,3 +51,12 @@ def find_plan(service: str, *, digits: str = "", owner: str = "", run: str = "")
     row = rows[0]
     manifest = read_manifest(str(row["manifest"]), str(row["hash"]))
     return Kept(manifest=manifest, hash=str(row["hash"]), state=str(row["state"]), run=str(row["run"] or ""))
+
+
+def plans_of(session: Sql, service: str, schema: str, table: str) -> list[tuple[Manifest, str]]:
+    """Fixes of a table that were begun, each with its run. Raises Tampered."""
+    if not session.value("select to_regclass('recoverd.fixes') is not null", timeout_s=5.0):
+        return []
+    rows = session.rows(_FIND.format("state <> 'planned' order by made_at"), timeout_s=10.0)
+    found = [(read_manifest(str(row["manifest"]), str(row["hash"])), str(row["run"])) for row in rows]
+    return [(fix, run) for fix, run in found if (fix.service, fix.schema_name, fix.table) == (service, schema, table)]

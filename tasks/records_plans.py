@@ -79,34 +79,37 @@ def make_plan(service: str, wish: Wish, owner: str, by: str) -> Kept:
         Refused: A rule says no, or the number of rows is another one than was expected.
     """
     rules = world().inventory.data_of(service)
-    session = primary_session(service)
-    system, database = place_of(session)
+    session, limit = primary_session(service), float(rules.plan_timeout_s)
     _prepare(session)
     with _refusing():
         filling = _filling(service, session, wish, rules)
         check_columns(filling.table, filling.columns)
-        warnings = look_for_warnings(session, filling.table, filling.columns)
-        limit = float(rules.plan_timeout_s)
         with transaction(session, f"{SNAPSHOT} read only", timeout_s=limit, path=filling.table.path):
             filling.preview(session, limit)
-        draft = Draft(f"fix_{secrets.token_hex(8)}", filling.table, filling.columns, wish.strict)
         with transaction(session, SNAPSHOT, timeout_s=limit, path=filling.table.path):
-            create(session, draft, rules)
-            filled = filling.fill(session, draft, limit)
-            rows = settle(session, draft, rules)
-            _check_rows(wish, filled, rows)
-            manifest = Manifest(
-                name=draft.name, service=service, system=system, database=database, schema_name=filling.table.schema_name,
-                table=filling.table.name, key=filling.table.key, columns=filling.columns,
-                types=filling.table.types((*filling.table.key, *filling.columns)), rows=rows, matched=filled.matched,
-                digest=digest(session, draft.plan, limit), batch_rows=wish.batch_rows or rules.batch_rows, strict=wish.strict,
-                source=filled.source, left=filled.left, warnings=(*warnings, *filled.notes), by=by,
-            )  # fmt: skip
+            manifest = _made(session, filling, wish, rules, service, by)
             session.rows(
                 "insert into recoverd.fixes (name, hash, manifest, owner) values (%s, %s, %s, %s)",
-                (draft.name, manifest.hash, manifest.text, owner), timeout_s=limit,
+                (manifest.name, manifest.hash, manifest.text, owner), timeout_s=limit,
             )  # fmt: skip
     return Kept(manifest=manifest, hash=manifest.hash, state="planned")
+
+
+def _made(session: Sql, filling: Filling, wish: Wish, rules: DataRules, service: str, by: str) -> Manifest:
+    """The plan table with its rows, and what is said of it. Within a transaction of the caller's."""
+    limit, table, columns = float(rules.plan_timeout_s), filling.table, filling.columns
+    (system, database), warnings = place_of(session), look_for_warnings(session, table, columns)
+    draft = Draft(f"fix_{secrets.token_hex(8)}", table, columns, wish.strict)
+    create(session, draft, rules)
+    filled = filling.fill(session, draft, limit)
+    rows = settle(session, draft, rules)
+    _check_rows(wish, filled, rows)
+    return Manifest(
+        name=draft.name, service=service, system=system, database=database, schema_name=table.schema_name, table=table.name,
+        key=table.key, columns=columns, types=table.types((*table.key, *columns)), rows=rows, matched=filled.matched,
+        digest=digest(session, draft.plan, limit), batch_rows=wish.batch_rows or rules.batch_rows, strict=wish.strict,
+        source=filled.source, left=filled.left, warnings=(*warnings, *filled.notes), by=by,
+    )  # fmt: skip
 
 
 def check_functions(session: Sql, *expressions: Expression) -> None:
@@ -129,7 +132,7 @@ def _filling(service: str, session: Sql, wish: Wish, rules: DataRules) -> Fillin
         rule = rules.rule(wish.rule)
         assignments, condition = mending(rule)
         return FromSet(look_at_table(session, str(rule.table)), assignments, condition, {"rule": rule.name})
-    source = {"set": wish.set, "where": wish.where}
+    source = {"set": wish.set, "where": wish.where, **({"takedown": wish.takedown} if wish.takedown else {})}
     return FromSet(look_at_table(session, wish.table), wish.assignments, wish.condition, source)
 
 
@@ -138,6 +141,11 @@ def _check_rows(wish: Wish, filled: Filled, rows: int) -> None:
         raise Refused(
             f"it is about {counted(filled.matched, 'row')}, and {wish.expect_rows} were expected",
             "look at the condition, and at who writes; then plan with the right number",
+        )
+    if wish.most_rows is not None and filled.matched > wish.most_rows:
+        raise Refused(
+            f"it is about {counted(filled.matched, 'row')}, and {wish.takedown} may hide {wish.most_rows} at once",
+            "narrow the condition, or raise most_rows in data.yaml",
         )
     if rows == 0:
         changed = f"; {counted(filled.left, 'row')} changed since" if filled.left else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recoverd.errors import Refused
 from recoverd.records.names import literal, quoted
-from recoverd.records.wish import read_wish
+from recoverd.records.wish import Wish, read_wish, takedown_wish
 from recoverd.step import Effect, act, observe
 from recoverd.words import counted
 from recoverd.world import world
@@ -45,6 +45,14 @@ def look_for_plan(service: str, digits: str) -> Kept | None:
     return find_plan(service, digits=digits)
 
 
+def wish_of_run() -> Wish:
+    """What the run is asked for, in the words of a fix. Raises Invalid."""
+    run = world().run
+    if run.procedure != "takedown":
+        return read_wish(run.options)
+    return takedown_wish(world().inventory.data_of(run.target).takedown(str(run.options["rule"])), run.options)
+
+
 def _is_prepared(service: str) -> Effect | None:
     kept = find_plan(service, owner=world().run.id)
     return Effect(kept.summary, {"hash": kept.hash, "rows": kept.manifest.rows}) if kept else None
@@ -54,7 +62,7 @@ def _is_prepared(service: str) -> Effect | None:
 def prepare_fix(service: str) -> None:
     """Make the plan of this run. It changes no record: the plan is a table in schema `recoverd`, and needs no taking back."""
     here = world()
-    make_plan(service, read_wish(here.run.options), here.run.id, here.run.requester)
+    make_plan(service, wish_of_run(), here.run.id, here.run.requester)
 
 
 @observe("look at the rows of plan {plan} that were left to others")

@@ -1,4 +1,4 @@
-"""Options of `recoverd plan fix-record` and `recoverd run fix-record`, beside those that it shares with other procedures."""
+"""Options of `recoverd plan fix-record` and `recoverd run fix-record`, and of `trace`, beside those that they share with others."""
 
 from __future__ import annotations
 
@@ -25,13 +25,22 @@ PlanHash = Annotated[
     str | None,
     typer.Option("--plan", metavar="HASH", help="Of fix-record: this plan, by 12 digits of its hash at least."),
 ]
+Key = Annotated[
+    str | None, typer.Option("--key", metavar="VALUE,…", help="Of trace: the row, by the values of its primary key.")
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Of fix-record: leave every row alone that was written since the plan.")
 ]
 
 
 def fix_flags(
-    where: str | None, expect_rows: int | None, from_csv: Path | None, rule: str | None, plan: str | None, strict: bool
+    where: str | None,
+    expect_rows: int | None,
+    from_csv: Path | None,
+    rule: str | None,
+    plan: str | None,
+    strict: bool,
+    key: str | None,
 ) -> dict[str, str | list[str] | None]:
     """What these say, as options of the procedure. A file is named so that another process finds it."""
     return {
@@ -40,5 +49,6 @@ def fix_flags(
         "from_csv": None if from_csv is None else str(from_csv.absolute()),
         "rule": rule,
         "plan": plan,
+        "key": key,
         "strict": "true" if strict else None,
     }

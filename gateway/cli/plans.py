@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.fix_options import ExpectRows, FromCsv, PlanHash, Rule, Strict, Where, fix_flags
+from gateway.cli.fix_options import ExpectRows, FromCsv, Key, PlanHash, Rule, Strict, Where, fix_flags
 from gateway.cli.options import (
     Accounts,
     Addresses,
@@ -73,6 +73,7 @@ def plan(
     rule: Rule = None,
     plan_hash: PlanHash = None,
     strict: Strict = False,
+    key: Key = None,
     output: Output = Format.table,
 ) -> None:
     """Say what a procedure would do now: a dry run on real observations. Changes nothing; that of fix-record is kept, to be run.
@@ -97,7 +98,7 @@ def plan(
         "accounts": accounts,
         "addresses": addresses,
         "for": for_time,
-        **fix_flags(where, expect_rows, from_csv, rule, plan_hash, strict),
+        **fix_flags(where, expect_rows, from_csv, rule, plan_hash, strict, key),
     }
     options = with_flags(option, **flags)
     if force:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.blast import say_blast_radius
-from gateway.cli.fix_options import ExpectRows, FromCsv, PlanHash, Rule, Strict, Where, fix_flags
+from gateway.cli.fix_options import ExpectRows, FromCsv, Key, PlanHash, Rule, Strict, Where, fix_flags
 from gateway.cli.options import (
     Accounts,
     Addresses,
@@ -80,6 +80,7 @@ def run(
     rule: Rule = None,
     plan_hash: PlanHash = None,
     strict: Strict = False,
+    key: Key = None,
     override_cooldown: Annotated[
         bool, typer.Option("--override-cooldown", help="Also soon after the last failover.")
     ] = False,
@@ -107,7 +108,7 @@ def run(
         "accounts": accounts,
         "addresses": addresses,
         "for": for_time,
-        **fix_flags(where, expect_rows, from_csv, rule, plan_hash, strict),
+        **fix_flags(where, expect_rows, from_csv, rule, plan_hash, strict, key),
     }
     options = with_flags(option, **flags)
     if force:
@@ -179,9 +180,9 @@ def undo(
         raise Stale(f"run {row.id} is {row.state}: there is nothing to take back", f"recoverd show {row.id}")
     if way := HAVE_THEIR_OWN_WAY_BACK.get(row.procedure):
         raise Refused(f"an undo does not take a run of {row.procedure} back", way.format(target=row.target))
-    if row.procedure == "fix-record":  # by a second fix, which another person approves
+    if row.procedure in {"fix-record", "takedown"}:  # by a second fix, which another person approves
         options = {"undo": row.id}
-        start_by_hand(inventory, row.procedure, row.target, reason, "act", options, wait, timeout_s, queue, output)
+        start_by_hand(inventory, "fix-record", row.target, reason, "act", options, wait, timeout_s, queue, output)
         return
     plan = read_backwards(journal.entries(run=row.id, kinds=KINDS))
     if plan.final or not plan.steps:

@@ -15,7 +15,7 @@ from recoverd.inventory.backups import (
     WalRules,
 )
 from recoverd.inventory.base import FrozenMap, Mode
-from recoverd.inventory.data import DataRule, DataRules
+from recoverd.inventory.data import AuditTable, DataRule, DataRules, Takedown
 from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup
 from recoverd.inventory.findings import Finding, findings, secrets_of
@@ -36,6 +36,7 @@ from recoverd.inventory.services import EntryPoint, Libpq, Member, Objectives, S
 __all__ = [
     "AlertSource",
     "Approvals",
+    "AuditTable",
     "Auth",
     "Backup",
     "BackupSite",
@@ -81,6 +82,7 @@ __all__ = [
     "SentinelPolicy",
     "Service",
     "Site",
+    "Takedown",
     "Triggers",
     "VirtualAddress",
     "WalRules",

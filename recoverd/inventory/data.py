@@ -72,6 +72,45 @@ class DataRule(Model):
             raise ValueError(error.message) from None
 
 
+class AuditTable(Model):
+    """A table in which triggers of the database's own note who changed what. Keys name its columns."""
+
+    table: str = Field(min_length=1, description="the table; recoverd_data may select from it")
+    key: str = Field(min_length=1, description="column with the key of the row, as a text; several with commas")
+    at: str = Field(min_length=1, description="column with the time of the change")
+    of: str | None = Field(None, description="column with the table's name, where one table notes for several")
+    user: str | None = Field(None, description="column with the database user")
+    application: str | None = Field(None, description="column with the application's name")
+    address: str | None = Field(None, description="column with the client's address")
+    transaction: str | None = Field(None, description="column with the transaction's id")
+
+
+class Takedown(Model):
+    """How content is taken out of sight: rows stay, and say that they are hidden."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9_-]*$", description="its name in commands")
+    table: str = Field(min_length=1, description="the table that holds the content")
+    hide: str = Field(min_length=1, description="what hides a row: column = expression, …")
+    most_rows: int = Field(1000, ge=1, description="most rows that one run may hide")
+    statement: str = Field(
+        "", description="draft of what is published about it; {rows} and {at} are filled in, a person publishes it"
+    )
+
+    @model_validator(mode="after")
+    def _read(self) -> Takedown:
+        from recoverd.records.expressions import parse_assignments, parse_table
+
+        try:
+            parse_table(self.table)
+            parse_assignments(self.hide)
+            self.statement.format(rows=1, at="")
+        except (Invalid, KeyError, IndexError) as error:
+            raise ValueError(
+                error.message if isinstance(error, Invalid) else f"statement has no {error} to fill in"
+            ) from None
+        return self
+
+
 class DataRules(Model):
     """How records of a service are mended: who does it, where, and how gently."""
 
@@ -96,14 +135,19 @@ class DataRules(Model):
         64 * 1024**2, ge=0, description="bytes of WAL that standbys may lag behind before the next transaction waits"
     )
     lag_limit_s: int = Field(600, ge=1, description="seconds it waits for them, then a person must look")
+    audit: AuditTable | None = Field(None, description="where `trace` finds who changed a row")
     rules: tuple[DataRule, ...] = Field((), description="when a record counts as right")
+    takedowns: tuple[Takedown, ...] = Field((), description="content that can be taken out of sight, and how")
 
     @model_validator(mode="after")
     def _each_name_once(self) -> DataRules:
-        names = [rule.name for rule in self.rules]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise ValueError(f"{', '.join(doubled)} is the name of more than one rule")
+        for kind, names in {
+            "rule": [rule.name for rule in self.rules],
+            "takedown": [one.name for one in self.takedowns],
+        }.items():
+            doubled = sorted({name for name in names if names.count(name) > 1})
+            if doubled:
+                raise ValueError(f"{', '.join(doubled)} is the name of more than one {kind}")
         return self
 
     def rule(self, name: str) -> DataRule:
@@ -113,3 +157,11 @@ class DataRules(Model):
                 return one
         known = ", ".join(rule.name for rule in self.rules) or "none"
         raise Invalid(f"there is no rule {name} for the data of {self.name}", f"data.yaml defines: {known}")
+
+    def takedown(self, name: str) -> Takedown:
+        """The takedown of that name; Invalid where there is none."""
+        for one in self.takedowns:
+            if one.name == name:
+                return one
+        known = ", ".join(one.name for one in self.takedowns) or "none"
+        raise Invalid(f"there is no takedown {name} for the data of {self.name}", f"data.yaml defines: {known}")

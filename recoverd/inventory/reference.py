@@ -23,7 +23,7 @@ from recoverd.inventory.backups import (
     S3Site,
     WalRules,
 )
-from recoverd.inventory.data import DataRule, DataRules
+from recoverd.inventory.data import AuditTable, DataRule, DataRules, Takedown
 from recoverd.inventory.evidence import EvidencePlace
 from recoverd.inventory.fencing import FenceDevice
 from recoverd.inventory.files import FilesBackup, FilesRules
@@ -72,7 +72,7 @@ FILES: dict[str, tuple[type[BaseModel], ...]] = {
         Repository,
     ),
     "isolation.yaml": (Zone, Limit, Probes, HaproxyDrain, AwsIsolation, AwsCredentials, EvidencePlace),
-    "data.yaml": (DataRules, DataRule),
+    "data.yaml": (DataRules, DataRule, AuditTable, Takedown),
     "any file": (SecretRef,),
 }
 BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"

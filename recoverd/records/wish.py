@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from recoverd.errors import Invalid
+from recoverd.inventory import Takedown
 from recoverd.records.corrections import ENCODINGS
 from recoverd.records.expressions import Assignment, Expression, parse_assignments, parse_expression, parse_table
 
@@ -29,6 +30,8 @@ class Wish(BaseModel):
         expect_rows: How many rows it must be about; None where the plan's own number is approved.
         strict: A row that was written at all since the plan counts as changed, even where its values came back.
         batch_rows: Rows a transaction; None: as data.yaml says.
+        most_rows: It is refused where it is about more; None: no limit.
+        takedown: The takedown of data.yaml that it is by.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -44,6 +47,8 @@ class Wish(BaseModel):
     expect_rows: int | None = None
     strict: bool = False
     batch_rows: int | None = None
+    most_rows: int | None = None
+    takedown: str = ""
 
     @property
     def way(self) -> str:
@@ -82,6 +87,23 @@ def read_wish(options: Mapping[str, Any]) -> Wish:
 def check_options(options: Mapping[str, Any]) -> None:
     """See that the options of a fix can be meant so, before anything is asked or begun. Raises Invalid."""
     read_wish(options)
+
+
+def takedown_wish(how: Takedown, options: Mapping[str, Any]) -> Wish:
+    """What a takedown of data.yaml means for the rows that a condition is true of. Raises Invalid."""
+    given = {"table": how.table, "set": how.hide, "where": options["where"], "expect_rows": options.get("expect_rows")}
+    return read_wish(given).model_copy(update={"most_rows": how.most_rows, "takedown": how.name})
+
+
+def check_takedown(options: Mapping[str, Any]) -> None:
+    """See that the options of a takedown can be meant so. Raises Invalid."""
+    for name in ("rule", "where"):
+        if options.get(name) in (None, ""):
+            raise Invalid(
+                f"a takedown needs --{name}", "--rule NAME of a takedown in data.yaml, and --where: which rows"
+            )
+    parse_expression(_text("where", options["where"]))
+    _number("expect_rows", options, 0)
 
 
 def _check(wish: Wish) -> None:
