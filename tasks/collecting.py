@@ -92,7 +92,7 @@ def _fetch(host: str, into: Path) -> tuple[int, str]:
             file.write(chunk)
 
         size = stream(
-            world().connections.ssh(host), script("evidence"), {"SERVICE": "host", "PGDATA": "/nonexistent", **given},
+            world().connections.ssh(host), script("masked+evidence"), {"SERVICE": "host", "PGDATA": "/nonexistent", **given},
             sink, timeout_s=TIME_LIMIT_S * 0.9, most_bytes=MOST_BYTES,
         )  # fmt: skip
     return size, digest.hexdigest()

@@ -4,11 +4,6 @@ cd / || return 1
 tab=$(printf '\t')
 say() { printf '%s' "$1"; shift; for word in "$@"; do printf '\t%s' "$word"; done; printf '\n'; }
 within() { timeout -k 1 "$LIMIT_S" "$@"; }
-masked() { # words of command lines that look like a secret
-    sed -E -e 's/(-{0,2}[A-Za-z0-9_.]*([Pp]ass(word|wd|phrase)?|PASS(WORD|WD)?|[Ss]ecret|SECRET|[Tt]oken|TOKEN|[Aa]pi[_-]?[Kk]ey|API_?KEY)[A-Za-z0-9_]*[= :]+)("[^"]*"|[^ ,;&]+)/\1***/g' \
-        -e 's#([A-Za-z][A-Za-z0-9+.-]*://[^ :/@]*:)[^ @]+@#\1***@#g'
-}
-
 talk() { within ss -tnpiHO state established 2>/dev/null | sed -n 's/^\(.*\)$/'"$1$tab"'\1/p' | head -n 2000; }
 talk talk1
 first=$(date +%s%N)

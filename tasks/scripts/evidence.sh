@@ -11,10 +11,6 @@ done
 trap 'rm -rf "$place"' EXIT
 trap 'exit 1' HUP INT TERM
 number=0
-masked() {
-    sed -E -e 's/(-{0,2}[A-Za-z0-9_.]*([Pp]ass(word|wd|phrase)?|PASS(WORD|WD)?|[Ss]ecret|SECRET|[Tt]oken|TOKEN|[Aa]pi[_-]?[Kk]ey|API_?KEY)[A-Za-z0-9_]*[= :]+)("[^"]*"|[^ ,;&]+)/\1***/g' \
-        -e 's#([A-Za-z][A-Za-z0-9+.-]*://[^ :/@]*:)[^ @]+@#\1***@#g'
-}
 look() { # look NAME COMMAND…: its output, in a file that tells the order
     number=$((number + 1))
     file=$place/$(printf '%02d' "$number")-$1

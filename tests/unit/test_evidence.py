@@ -24,7 +24,7 @@ FILES = {
     "02-processes": b"init\nbeacon\n",
     "looks": b"01-time exit=0 seconds=0 date\n02-processes exit=124 ps\n",
 }
-SCRIPT = Path(__file__).parents[2] / "tasks" / "scripts" / "evidence.sh"
+SCRIPT = Path(__file__).parents[2] / "tasks" / "scripts" / "masked.sh"
 
 
 def packed(place: Path, files: dict[str, bytes], sums: str | None = None) -> Path:
@@ -121,11 +121,14 @@ def test_a_bucket_with_a_lock_keeps_a_copy_that_nothing_replaces(tmp_path: Path)
 
 
 def test_secrets_in_command_lines_are_masked() -> None:
-    text = SCRIPT.read_text()
-    masked = text[text.index("masked() {") : text.index("look() {")]
     lines = "mysql --password=hunter2 -u x\ncurl https://bob:hunter2@host/\napp DB_PASSWORD=hunter2 --token hunter2\nsleep 5\n"
     done = subprocess.run(
-        ["/bin/sh", "-c", f"{masked}\nmasked"], input=lines, capture_output=True, text=True, check=True, timeout=10
+        ["/bin/sh", "-c", f"{SCRIPT.read_text()}\nmasked"],
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
     )
     assert "hunter2" not in done.stdout
     assert "sleep 5" in done.stdout
