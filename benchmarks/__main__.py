@@ -1,6 +1,7 @@
 """`python -m benchmarks [NAME…] [--runs N] [--only TEXT] [--json FILE]`: measure, and print a table and JSON.
 
-NAME is failover, switchover, sentinel, peers, restore, backup, memory, first-step or intake; all of them by default. See README.md.
+NAME is failover, switchover, sentinel, peers, restore, backup, memory, isolate, first-step or
+intake; all of them by default. See README.md.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import failover, intake, latency_first_step, peers, sentinel, switchover
+from benchmarks import failover, intake, isolation, latency_first_step, peers, sentinel, switchover
 from benchmarks.sites import backup, memory, restore
 
 Row = tuple[str, str, str, str]
@@ -137,6 +138,10 @@ def _memory(directory: Path, given: argparse.Namespace) -> Found:
     return memory.measure(directory, given.runs, _say, given.only)
 
 
+def _isolate(directory: Path, given: argparse.Namespace) -> Found:
+    return isolation.measure(directory, given.runs, _say, given.only)
+
+
 def _first_step(directory: Path, given: argparse.Namespace) -> Found:
     found = latency_first_step.measure(directory, given.runs * 6, rest_s=1.0)
     return {stage: latency_first_step.percentiles(values) for stage, values in found.items()}
@@ -188,6 +193,7 @@ MEASURES: Mapping[str, tuple[Measure, Callable[[Found], list[Row]]]] = {
     "restore": (_restore, restore.rows),
     "backup": (_backup, backup.rows),
     "memory": (_memory, memory.rows),
+    "isolate": (_isolate, isolation.rows),
 }
 
 
