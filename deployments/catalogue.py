@@ -164,6 +164,10 @@ PROCEDURES: Mapping[str, Procedure] = {
             options=("rule", "where", "expect_rows"), check="recoverd.records.wish:check_takedown",
         ),
         Procedure(
+            "backfill", "flows.backfill:backfill", "Load records that were kept by hand", urgency=20,
+            options=("table", "from_csv", "encoding", "key"), check="recoverd.records.backfill:check_options",
+        ),
+        Procedure(
             "trace", "flows.trace:trace", "Find who changed a record, and when", urgency=25, options=("table", "key"),
             check="recoverd.records.origin:check_options",
         ),

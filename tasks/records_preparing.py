@@ -5,6 +5,7 @@ from __future__ import annotations
 from recoverd.errors import Refused
 from recoverd.records.names import literal, quoted
 from recoverd.records.wish import Wish, read_wish, takedown_wish
+from recoverd.redact import MASK
 from recoverd.step import Effect, act, observe
 from recoverd.words import counted
 from recoverd.world import world
@@ -46,8 +47,18 @@ def look_for_plan(service: str, digits: str) -> Kept | None:
 
 
 def wish_of_run() -> Wish:
-    """What the run is asked for, in the words of a fix. Raises Invalid."""
+    """What the run is asked for, in the words of a fix.
+
+    Raises:
+        Invalid: It cannot be meant so.
+        Refused: The journal has masked what looks like a secret in it, so that it says something else now.
+    """
     run = world().run
+    if any(isinstance(value, str) and MASK in value for value in run.options.values()):
+        raise Refused(
+            f"what was asked for holds {MASK}: the journal keeps nothing that looks like a secret",
+            f"make the plan first, then run it by its hash: recoverd plan {run.procedure} {run.target} …",
+        )
     if run.procedure != "takedown":
         return read_wish(run.options)
     return takedown_wish(world().inventory.data_of(run.target).takedown(str(run.options["rule"])), run.options)

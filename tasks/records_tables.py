@@ -9,6 +9,7 @@ from recoverd.errors import Invalid, Refused
 from recoverd.inventory.problems import nearest
 from recoverd.records.expressions import parse_table
 from recoverd.records.names import qualified, quoted
+from tasks.records_session import transaction
 from tasks.sql import statement
 from tasks.views import Facts
 
@@ -92,7 +93,9 @@ def look_at_table(session: Sql, text: str) -> Table:
     _check_kind(text, str(row["kind"]), bool(row["secured"]), bool(row["inherited"]), str(row["persistence"]))
     if not row["readable"]:
         raise Refused(f"the role may not read {text}", f"grant select, update on {text} to it, and usage on its schema")
-    columns = session.rows(statement("records_columns"), {"oid": row["oid"]}, timeout_s=LOOK_TIMEOUT_S)
+    # Types are named in full, so that they mean the same under every search path.
+    with transaction(session, "begin read only", timeout_s=LOOK_TIMEOUT_S, path="pg_catalog"):
+        columns = session.rows(statement("records_columns"), {"oid": row["oid"]}, timeout_s=LOOK_TIMEOUT_S)
     table = Table(
         schema_name=row["schema"], name=row["name"], oid=row["oid"], partitions=row["partitions"],
         columns=tuple(Column(**one) for one in columns),

@@ -6,20 +6,17 @@ Its header names the columns of the table's primary key, then `column`, `old`, `
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from recoverd.errors import Invalid
+from recoverd.records.csvfile import rows_of
 
 NULL = "\\N"
 FIXED = ("column", "old", "new")
-ENCODINGS = ("utf-8", "gb18030", "big5", "utf-16")
-MOST_CELL_CHARS = 1_000_000
 FORMULA = ("=", "@", "\t=", "\t@")
-_GO_ON_CHARS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -57,43 +54,11 @@ class Corrections:
             Invalid: The file cannot be read so; with the line.
         """
         self.formulas, digest = 0, hashlib.sha256()
-        rows = csv.reader(self._lines(digest), strict=True)
-        line = 0
-        try:
-            header = next(rows, None)
-            self._check_header(header)
-            for cells in rows:
-                line = rows.line_num
-                if cells:
-                    yield self._correction(cells, line)
-        except csv.Error as error:
-            raise Invalid(
-                f"{self.path.name} is no CSV at line {rows.line_num}: {error}",
-                'a cell with quotes stands in quotes, and its own are doubled: "say ""yes"""',
-            ) from None
+        rows = rows_of(self.path, self.encoding, digest)
+        self._check_header(next(rows, (1, []))[1])
+        for line, cells in rows:
+            yield self._correction(cells, line)
         self.sha256 = digest.hexdigest()
-
-    def _lines(self, digest: hashlib._Hash) -> Iterator[str]:
-        encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
-        try:
-            with self.path.open("rb") as raw:
-                for block in iter(lambda: raw.read(_GO_ON_CHARS), b""):
-                    digest.update(block)
-            number = 0
-            with self.path.open(encoding=encoding, errors="strict", newline="") as file:
-                for number, text in enumerate(iter(lambda: file.readline(MOST_CELL_CHARS), ""), start=1):
-                    if "\0" in text:
-                        raise Invalid(
-                            f"{self.path.name} holds a zero character in line {number}", "export it anew, as text"
-                        )
-                    yield text
-        except UnicodeError:
-            raise Invalid(
-                f"{self.path.name} is not {self.encoding} after line {number}",
-                f"say what it is: --option encoding=gb18030; known are {', '.join(ENCODINGS)}",
-            ) from None
-        except OSError as error:
-            raise Invalid(f"{self.path} cannot be read: {error.strerror}", "name the file where this runs") from None
 
     def _check_header(self, header: Sequence[str] | None) -> None:
         names = [name.strip() for name in header or ()]
@@ -115,8 +80,9 @@ class Corrections:
         if NULL in key:
             raise Invalid(f"line {line} of {self.path.name} has no key", "every line says which row it is about")
         self.formulas += new.startswith(FORMULA)
-        return Correction(line, tuple(key), column, _value(old), _value(new))
+        return Correction(line, tuple(key), column, value_of(old), value_of(new))
 
 
-def _value(cell: str) -> str | None:
+def value_of(cell: str) -> str | None:
+    """What a cell says: None is NULL."""
     return None if cell == NULL else cell

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from recoverd.errors import Invalid
 from recoverd.inventory import Takedown
-from recoverd.records.corrections import ENCODINGS
+from recoverd.records.csvfile import ENCODINGS
 from recoverd.records.expressions import Assignment, Expression, parse_assignments, parse_expression, parse_table
 
 HASH = re.compile(r"[0-9a-f]{12,64}")

@@ -114,9 +114,9 @@ class Data:
             raise found.error
         return next(step.key for step in found.steps if step.kind == "plan")
 
-    def request(self, by: str = "sre", **options: Any) -> RunRow:
+    def request(self, by: str = "sre", name: str = "fix-record", **options: Any) -> RunRow:
         return start(
-            "fix-record", SERVICE, trigger="hand", requester=by, reason="a test", options=options, journal=self.journal
+            name, SERVICE, trigger="hand", requester=by, reason="a test", options=options, journal=self.journal
         )
 
     def execute(self, run: RunRow) -> RunRow:

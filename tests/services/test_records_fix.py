@@ -99,3 +99,25 @@ def test_what_cannot_be_meant_is_refused_before_anything_changes(
     assert says in run.summary
     assert data.value("select count(*) from customers where province = '11'") == 10
     assert data.value("select count(*) from log") == 0
+
+
+def test_whoever_approves_sees_the_rows_of_a_plan_by_its_hash(data: Data) -> None:
+    digest = data.planned(**WRONG)
+    found = data.plan(plan=digest[:12])
+    assert found.error is None
+    assert sum(step.kind == "row" for step in found.steps) == 10
+    assert next(step.key for step in found.steps if step.kind == "plan") == digest
+    assert data.value("select count(*) from recoverd.fixes") == 1
+
+
+def test_plans_that_nobody_wanted_are_dropped_after_a_week_and_those_of_fixes_stay(data: Data) -> None:
+    data.planned(**WRONG)
+    done = data.run(**WRONG, expect_rows=10)
+    data.sql("update recoverd.fixes set made_at = now() - interval '8 days'")
+    data.planned(table="customers", set="name = 'x'", where="id = 1")
+    left = data.sql("select state, coalesce(run, '') from recoverd.fixes order by made_at")
+    assert left == [("done", done.id), ("planned", "")]
+    tables = (
+        "select count(*) from pg_class where relnamespace = 'recoverd'::regnamespace and relname ~ '^fix_[0-9a-f]{16}$'"
+    )
+    assert data.value(tables) == 2

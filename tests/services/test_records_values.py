@@ -127,3 +127,12 @@ def test_keys_of_several_columns_partitions_and_small_batches_go_through(data: D
     assert run.state == "succeeded", run.summary
     assert data.facts(run)["batches"] >= 22
     assert data.value("select sum(price) from calls") == sum(n * 2 if n % 2 == 0 else n for n in range(1, 301))
+
+
+def test_a_value_that_the_journal_would_mask_is_never_written_masked(data: Data) -> None:
+    given = {"table": "customers", "set": "name = 'http://user:hidden@host'", "where": "id = 10"}
+    run = data.run(**given)
+    assert run.state == "refused"
+    assert "looks like a secret" in run.summary
+    assert data.run(plan=data.planned(**given)[:12]).state == "succeeded"
+    assert data.value("select name from customers where id = 10") == "http://user:hidden@host"
