@@ -105,10 +105,15 @@ def _processes(host: str, said: Said, forbidden: Sequence[str]) -> Iterable[Find
             yield Finding(
                 severity="doubtful", what=f"{words} runs from {exe}: an upgrade does that too, until it is restarted"
             )
-        elif exe.startswith(TEMPORARY) or any(f" {place}" in f" {args}" for place in TEMPORARY):
+        elif exe.startswith(TEMPORARY) or _script(args).startswith(TEMPORARY):
             yield Finding(severity="grave", what=f"{words} runs from a temporary directory", next=f"isolate {host}")
         if any(pattern.search(args) for pattern in patterns):
             yield Finding(severity="grave", what=f"{words} must not run there", next=f"isolate {host}")
+
+
+def _script(args: str) -> str:
+    """What an interpreter runs: the first word after its own that is no option. A later one is what that is told."""
+    return next((word for word in args.split()[1:] if not word.startswith("-")), "")
 
 
 def _accounts(host: str, said: Said) -> Iterable[Finding]:

@@ -55,7 +55,14 @@ def held(lab: Lab, site: str, key: str) -> bytes:
 def flip(lab: Lab, site: str, key: str) -> None:
     """Change one byte in the middle of a file, as a bad disk does; its size stays."""
     host, path = PATHS[site]
-    lab.run(host, f"printf X | dd of={path}/{key} bs=1 seek=1000 conv=notrunc status=none")
+    lab.run(host, other_byte(f"{path}/{key}", 1000))
+
+
+def other_byte(path: str, at: int) -> str:
+    """A command that makes a byte of a file another one, whatever it is: of encrypted bytes nobody knows any."""
+    byte = f"$(dd if={path} bs=1 skip={at} count=1 status=none | od -An -tu1)"
+    other = f'printf "\\\\$(printf %o $((({byte} + 1) % 256)))"'
+    return f"{other} | dd of={path} bs=1 seek={at} conv=notrunc status=none"
 
 
 def lose(lab: Lab, site: str, key: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 
-from backup_kit import fill
+from backup_kit import fill, other_byte
 from failover_kit import SERVICE, Controller
 from lab_kit import connect, value
 
@@ -142,7 +142,7 @@ def file_of(lab: Lab, site: str, pattern: str) -> str:
 
 def flip_in(lab: Lab, site: str, path: str) -> None:
     """Change one byte of a file, as a bad disk does."""
-    lab.run(PLACES[site][0], f"printf X | dd of={path} bs=1 seek=400 conv=notrunc status=none")
+    lab.run(PLACES[site][0], other_byte(path, 400))
 
 
 def add_row(lab: Lab, words: str) -> None:

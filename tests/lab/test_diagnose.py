@@ -69,5 +69,8 @@ def test_a_host_that_is_silent_is_an_answer_of_its_own(recoverd: Controller, war
     finally:
         ward_lab.power_on("web-3")
     assert run.state == "succeeded"
-    assert "web-3: " in run.summary
-    assert "does not answer" in run.summary
+    said = {entry.body["host"]: entry.body for entry in recoverd.entries(run, "diagnose.found")}
+    assert [*said] == ["web-2", "web-3"]
+    assert said["web-3"]["findings"] == []
+    assert "look wrong" not in said["web-3"]["summary"], "it says nothing, neither well nor ill"
+    assert "web-3" in run.summary

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from backup_kit import destroy, killed, looked
+from backup_kit import destroy, killed, looked, other_byte
 from failover_kit import Controller, controller, name
 
 from gateway.cli.main import run as recoverd_command
@@ -235,7 +235,7 @@ def test_a_damaged_site_is_passed_over_and_healed(recoverd: Controller, backup_l
     for site, part in (("own", manifest.parts[0].name), ("second", keys.LIST)):
         host, path = PATHS[site]
         file = f"{path}/{keys.set_key(ARCHIVE, manifest.set, part)}"
-        backup_lab.run(host, f"printf X | dd of={file} bs=1 seek=100 conv=notrunc status=none")
+        backup_lab.run(host, other_byte(file, 100))
     run = recoverd.run("restore", site="own,second")
     assert run.state == "succeeded", run.summary
     assert shown(backup_lab, HOST, work_of(run.id) + TREE) == shown(backup_lab, HOST, TREE)

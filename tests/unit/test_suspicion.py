@@ -81,6 +81,11 @@ def test_what_is_new_or_changed_since_the_baseline_is_named(line: str, words: st
     assert found.severity == severity
 
 
+def test_what_is_told_a_path_below_tmp_does_not_run_from_there() -> None:
+    assert said(f"{WELL}process\t9\t1\tann\t5\t/usr/bin/dash\t\tsh /opt/build.sh /tmp/out\n") == []
+    assert said(f"{WELL}process\t9\t1\tann\t5\t/usr/bin/dash\t\tsh -e /tmp/x.sh\n") != []
+
+
 def test_who_sends_most_between_the_two_looks_is_named_with_the_rate() -> None:
     text = f"{WELL}talk1\t{TALK % 1000}\ntalk2\t{TALK % 5_001_000}\n"
     [found] = said(text)
