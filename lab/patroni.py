@@ -153,13 +153,13 @@ def roles(lab: Lab, host: str = "db-2") -> dict[str, tuple[str, str]]:
     return {member["name"]: (member["role"], member["state"]) for member in cluster(lab, host).get("members", ())}
 
 
-def wait_for_leader(lab: Lab, leader: str, *, timeout_s: float = 30) -> None:
-    """Wait until Patroni has that leader and every other member streams from it. Raises TimedOut."""
+def wait_for_leader(lab: Lab, leader: str, *, timeout_s: float = 90) -> None:
+    """Wait until Patroni has that leader and every other member streams from it: told once a loop of 10 s. Raises TimedOut."""
     wanted = {host.name: ("replica", "streaming") for host in lab.layout.databases} | {leader: ("leader", "running")}
     wait_for(lab, wanted, by=leader, timeout_s=timeout_s)
 
 
-def wait_for(lab: Lab, wanted: dict[str, tuple[str, str]], *, by: str, timeout_s: float = 30) -> None:
+def wait_for(lab: Lab, wanted: dict[str, tuple[str, str]], *, by: str, timeout_s: float = 90) -> None:
     """Wait until Patroni on the host `by` shows these roles and states. Raises TimedOut."""
     deadline = time.monotonic() + timeout_s
     while roles(lab, by) != wanted:
