@@ -22,7 +22,7 @@ from recoverd.person import Actor
 from tasks.observation import observe_service
 from tasks.patroni import manages
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 LEAD = Actor("lead", roles=frozenset({"command"}), rights=frozenset({"approve"}), known=True, by="token")
 
 
