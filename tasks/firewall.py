@@ -92,7 +92,7 @@ def cut(host: str, management: Sequence[str], dhcp: Sequence[str], timer_s: int)
     except (Unreachable, TimedOut) as error:
         raise _lost(host, timer_s, error) from error
     known = {**given, "MANAGEMENT": said["management"], "PORT": said["port"]}
-    _confirm(host, timer_s, began, {**known, "BOOT": boot_script(known)})
+    _confirm(host, timer_s, began, {**known, "BOOT": boot_script(known), "DEVICES": said.get("devices", "")})
 
 
 def _confirm(host: str, timer_s: int, began: float, given: dict[str, str]) -> None:
@@ -152,5 +152,14 @@ def boot_script(known: Mapping[str, str]) -> str:
 def _run(
     host: str, verb: str, variables: Mapping[str, str] | None = None, *, timeout_s: float = EXEC_LIMIT_S
 ) -> dict[str, str]:
-    given = {"VERB": verb, "MANAGEMENT": "", "DHCP": "", "TIMER_S": "", "PORT": "22", "BOOT": "", **(variables or {})}
+    given = {
+        "VERB": verb,
+        "MANAGEMENT": "",
+        "DHCP": "",
+        "TIMER_S": "",
+        "PORT": "22",
+        "BOOT": "",
+        "DEVICES": "",
+        **(variables or {}),
+    }
     return run_host(_SCRIPT, host, given, timeout_s=timeout_s).facts()

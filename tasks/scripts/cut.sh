@@ -1,5 +1,6 @@
 # This host is cut off the network by its own packet filter, all but management over SSH, and let back. VERB: state, cut, hold,
-# release, boot. MANAGEMENT and DHCP: addresses and networks, separated by spaces; PORT: that SSH listens on; TIMER_S; BOOT.
+# release, boot. MANAGEMENT and DHCP: addresses and networks, separated by spaces; PORT: that SSH listens on; TIMER_S; for
+# hold also BOOT and DEVICES, which `cut` has hooked.
 #
 # Two tables, made in one transaction: `inet` for what the host itself sends and receives and what it forwards, and `netdev` for what
 # never meets that one (raw frames, macvlan and bridged guests). Both are in force for as long as their set `armed` holds something:
@@ -110,43 +111,60 @@ apply() { # apply TIMEOUT: `timeout 60s` with a blank before it, or nothing
         said=$({
             inet_table "$1"
             [ -z "$hooks" ] || l2_table "$1" "$hooks" $names
-        } | nft -f - 2>&1) && return 0
+        } | nft -f - 2>&1) || continue
+        [ -z "$hooks" ] || echo "devices=$(echo $names)"
+        return 0
     done
     echo "nft refuses the rules: $(printf '%s\n' "$said" | head -n 1)" >&2
     return 1
 }
 
-armed() { # armed TABLE: held, timer, or over, by what its set holds; none without the table
-    elements=$(nft list set $1 armed 2>/dev/null) || { echo none; return 0; }
-    case "$elements" in
-    *expires*) echo timer ;;
-    *elements*) echo held ;;
-    *) echo over ;;
-    esac
-}
-hooked() { # hooked HOOK: the devices that the netdev table listed in $rules hooks there
-    printf '%s\n' "$rules" | sed -n "s/.*hook $1 device \"\([^\"]*\)\".*/\1/p" | tr '\n' ' '
-}
-count() { printf '%s\n' "$rules" | grep -v 'policy accept' | grep -c "$1"; }
-
+# Both tables in one listing, read by one awk: every program that is started here costs as much as all the rest. `inet` and `l2` are
+# held, timer or over, by what their sets hold, and none without the table; which devices are hooked, and which are not; whether every rule
+# that was made is there, and no other.
 state() {
     command -v nft >/dev/null 2>&1 || { echo no_nft=1; return 0; }
-    [ "$(id -u)" = 0 ] || { echo no_root=1; return 0; }
-    echo "inet=$(armed "$inet")"
-    echo "l2=$(armed "$l2")"
-    rules=$(nft list table $inet 2>/dev/null)
-    [ "$(count accept) $(count drop) $(count goto)" = '10 3 3' ] || echo changed_inet=1
-    rules=$(nft list table $l2 2>/dev/null)
-    ingress=$(hooked ingress) egress=$(hooked egress) bare=
-    for device in $(devices); do
-        case " $ingress" in *" $device "*) ;; *) bare="$bare $device" ;; esac
-    done
-    sides=$(printf '%s\n' $ingress $egress | grep -c .)
-    [ "$(count accept) $(count drop) $(count goto)" = "10 2 $sides" ] || echo changed_l2=1
-    echo "ingress=$ingress"
-    echo "egress=$egress"
-    echo "bare=$bare"
+    rules=$(printf 'list table %s\nlist table %s\n' "$inet" "$l2" | nft -f - 2>/dev/null) || rules=$(
+        there=$(nft list tables 2>/dev/null)
+        for table in "$inet" "$l2"; do
+            case "$there" in *"table $table"*) nft list table $table 2>/dev/null ;; esac
+        done
+    )
+    [ -n "$rules" ] || [ "$(id -u)" = 0 ] || { echo no_root=1; return 0; }
+    printf '%s\n' "$rules" | awk -v devices="$(devices | tr '\n' ' ')" '
+        /^table inet recoverd_quarantine /{ now = "inet" }
+        /^table netdev recoverd_quarantine_l2 /{ now = "l2" }
+        /^table /{ there[now] = 1 }
+        /^\t(set|chain) /{ part = $2 }
+        part == "armed" && /elements =/ { held[now] = 1 }
+        part == "armed" && /expires/ { timer[now] = 1 }
+        /policy accept/ {
+            if (match($0, /hook (ingress|egress) device "[^"]*"/)) {
+                split(substr($0, RSTART, RLENGTH), word, /[ "]+/)
+                hooked[word[2]] = hooked[word[2]] word[4] " "
+                sides++
+            }
+            next
+        }
+        /accept/ { accepts[now]++ }
+        /drop/ { drops[now]++ }
+        /goto/ { jumps[now]++ }
+        function standing(table) { return !there[table] ? "none" : timer[table] ? "timer" : held[table] ? "held" : "over" }
+        END {
+            print "inet=" standing("inet")
+            print "l2=" standing("l2")
+            if (accepts["inet"] + 0 != 10 || drops["inet"] + 0 != 3 || jumps["inet"] + 0 != 3) print "changed_inet=1"
+            if (accepts["l2"] + 0 != 10 || drops["l2"] + 0 != 2 || jumps["l2"] + 0 != sides + 0) print "changed_l2=1"
+            print "ingress=" hooked["ingress"]
+            print "egress=" hooked["egress"]
+            number = split(devices, one, " ")
+            for (i = 1; i <= number; i++) if (index(" " hooked["ingress"], " " one[i] " ") == 0) bare = bare " " one[i]
+            print "bare=" bare
+        }'
     [ ! -e "$rc" ] && [ ! -e "$unit_dir/$early" ] && [ ! -e "$boot_dir/boot.sh" ] || echo boot=1
+}
+armed() { # armed TABLE: none without it
+    nft list set $1 armed >/dev/null 2>&1 || echo none
 }
 
 cut() {
@@ -168,11 +186,10 @@ cut() {
 hold() {
     able || return $?
     guard 0
-    on=$(nft list set $l2 armed 2>/dev/null | tr -s ' \t,{}' '\n' | grep '^"')
     {
         for verb in delete add; do
             echo "$verb element $inet armed { ipv4, ipv6 }"
-            [ -z "$on" ] || echo "$verb element $l2 armed $(listed '' '' $on)"
+            [ -z "$DEVICES" ] || echo "$verb element $l2 armed $(listed '"' '"' $DEVICES)"
         done
     } | nft -f - 2>/dev/null || { echo "the timer is over: this host is back on the network" >&2; return 1; }
     at_boot || { echo "it is cut off, but a reboot would bring it back: $boot_dir or $unit_dir cannot be written" >&2; return 1; }
